@@ -1,0 +1,35 @@
+# `make demo` and `make test` each work alone in a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/constraints.txt
+# More threads than cores make MMAction2 many times slower on a CPU.
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: setup test test-fast demo clean
+
+setup: $(VENV)/.ready
+
+# Exact versions come from the constraints. mim needs pip's old vendored
+# pkg_resources, so pip itself is pinned first.
+$(VENV)/.ready: setup.py pyproject.toml Makefile requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip setuptools
+	$(PIP) torch
+	$(PIP) --no-build-isolation -e '.[mmcv-lite,mim,tests]'
+	$(BIN)/python -m aia_mmaction.doctor --fix
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+# Renders, trains and tests everything; SEEDS="0 1 2" repeats it.
+SEEDS ?= 0
+demo: setup
+	$(BIN)/python tools/demo.py --seeds $(SEEDS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,223 @@
+"""Repairs of what is broken in today's OpenMMLab stack, made on import.
+
+Every repair looks for its breakage first and leaves a sound installation
+alone. ``AIA_MMACTION_DISABLE_REPAIRS`` turns them off: ``all``, or names of
+:data:`REPAIRS` separated by commas. What has to change on disk is the matter
+of :mod:`aia_mmaction.doctor`.
+"""
+import inspect
+import os
+from functools import wraps
+from typing import Callable, List, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
+
+from . import drn
+
+DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
+
+
+class Repair(NamedTuple):
+    name: str
+    breakage: str
+    is_broken: Callable[[], bool]
+    apply: Callable[[], None]
+
+
+def _loads_weights_only() -> bool:
+    parts = torch.__version__.split('.')
+    return (int(parts[0]), int(parts[1])) >= (2, 6)
+
+
+def _statistics_method(obj: type, name: str) -> Callable:
+    """The only ``getattr`` that a checkpoint of MMEngine needs.
+
+    A pickled :class:`HistoryBuffer` refers to its own statistics methods this
+    way. The builtin would let a file reach any attribute of anything.
+    """
+    if obj is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise ValueError(
+        'Checkpoint refused: expected it to ask for a statistics method of '
+        f'HistoryBuffer, got getattr({obj!r}, {name!r}), which no checkpoint '
+        'of MMEngine does. Do not load files that you do not trust.')
+
+
+def _allow_mmengine_checkpoints() -> None:
+    """Allow-list what MMEngine saves; ``weights_only`` stays on."""
+    multiarray = getattr(np, '_core', np.core).multiarray
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype,
+        *{type(np.dtype(code))
+          for code in '?bhilqBHILQefd'},
+        *((getattr(multiarray,
+                   function), f'numpy.{core}.multiarray.{function}')
+          for core in ('_core', 'core')
+          for function in ('_reconstruct', 'scalar')),
+        (_statistics_method, 'builtins.getattr')
+    ])
+
+
+def _loss_breaks_on_bfloat16() -> bool:
+    from mmaction.models.heads import BaseHead
+    return 'cls_scores.detach().cpu().numpy()' in inspect.getsource(
+        BaseHead.loss_by_feat)
+
+
+def _compute_loss_in_float32() -> None:
+    from mmaction.models.heads import BaseHead
+    loss_by_feat = BaseHead.loss_by_feat
+
+    @wraps(loss_by_feat)
+    def repaired(self, cls_scores, data_samples):
+        if cls_scores.dtype == torch.bfloat16:
+            cls_scores = cls_scores.float()
+        return loss_by_feat(self, cls_scores, data_samples)
+
+    BaseHead.loss_by_feat = repaired
+
+
+def _amp_refuses_cpu() -> bool:
+    from mmengine.device import get_device
+    from mmengine.optim import AmpOptimWrapper
+    return get_device() == 'cpu' and 'is_cuda_available() or' in (
+        inspect.getsource(AmpOptimWrapper.__init__))
+
+
+def _let_amp_run_on_cpu() -> None:
+    from mmengine.optim import AmpOptimWrapper
+    init = AmpOptimWrapper.__init__
+
+    @wraps(init)
+    def repaired(self, *args, **kwargs):
+        # Without CUDA the gradient scaler turns itself off, and autocast
+        # takes the CPU's bfloat16.
+        with patch(f'{AmpOptimWrapper.__module__}.is_cuda_available',
+                   lambda: True):
+            init(self, *args, **kwargs)
+
+    AmpOptimWrapper.__init__ = repaired
+
+
+def _compile_traces_optimizer() -> bool:
+    from mmengine.runner import Runner
+    return '_maybe_compile' in vars(Runner)
+
+
+def _keep_optimizer_out_of_graph() -> None:
+    from mmengine.optim import OptimWrapper
+    from mmengine.runner import Runner
+    maybe_compile = Runner._maybe_compile
+
+    @wraps(maybe_compile)
+    def repaired(self, target):
+        # Here and not at import, because this loads dynamo.
+        if self.cfg.get('compile') and not hasattr(OptimWrapper.update_params,
+                                                   '_torchdynamo_disable'):
+            OptimWrapper.update_params = torch.compiler.disable(
+                OptimWrapper.update_params)
+        maybe_compile(self, target)
+
+    Runner._maybe_compile = repaired
+
+
+def _dist_needs_cuda() -> bool:
+    from mmengine.dist import utils
+    return not torch.cuda.is_available() and hasattr(utils,
+                                                     '_init_dist_pytorch')
+
+
+def _let_gloo_start_on_cpu() -> None:
+    from mmengine.dist import utils
+    init_dist = utils._init_dist_pytorch
+
+    @wraps(init_dist)
+    def repaired(backend, *args, **kwargs):
+        if backend != 'gloo':
+            return init_dist(backend, *args, **kwargs)
+        with patch('torch.cuda.set_device'):
+            return init_dist(backend, *args, **kwargs)
+
+    utils._init_dist_pytorch = repaired
+
+
+def _testing_views_break() -> bool:
+    from mmaction.models import Recognizer2D, ResNet
+    return not hasattr(ResNet, 'get') and 'self.backbone.get(' in (
+        inspect.getsource(Recognizer2D.extract_feat))
+
+
+def _give_resnet_get() -> None:
+    from mmaction.models import ResNet
+
+    def get(self, name: str, default=None):
+        """What ``Recognizer2D`` asks for ``max_testing_views``."""
+        return getattr(self, name, default)
+
+    ResNet.get = get
+
+
+# `drn` comes first: the others import mmaction.models.
+REPAIRS: List[Repair] = [
+    Repair(
+        'drn', 'mmaction2 imports mmaction.models.localizers.drn, which its '
+        'wheel does not contain, so `import mmaction.models` fails',
+        drn.is_missing, drn.stub_in_memory),
+    Repair(
+        'weights_only',
+        'torch >= 2.6 refuses the checkpoints that MMEngine writes, so '
+        'testing, resuming and load_from fail', _loads_weights_only,
+        _allow_mmengine_checkpoints),
+    Repair('bfloat16_loss',
+           'BaseHead hands bfloat16 scores to numpy, which has no bfloat16',
+           _loss_breaks_on_bfloat16, _compute_loss_in_float32),
+    Repair('cpu_amp',
+           'MMEngine refuses mixed precision on a CPU, which has bfloat16',
+           _amp_refuses_cpu, _let_amp_run_on_cpu),
+    Repair(
+        'compile', 'compile=True traces the optimizer step and fails on the '
+        'parameter groups of TSMOptimWrapperConstructor',
+        _compile_traces_optimizer, _keep_optimizer_out_of_graph),
+    Repair(
+        'gloo', 'MMEngine selects a CUDA device even for gloo on a machine '
+        'without one', _dist_needs_cuda, _let_gloo_start_on_cpu),
+    Repair(
+        'max_testing_views',
+        'Recognizer2D calls backbone.get() when max_testing_views is '
+        'set, which no backbone has', _testing_views_break, _give_resnet_get),
+]
+
+
+def apply_repairs() -> List[str]:
+    """Repair what is broken and log it in one line.
+
+    Returns:
+        List[str]: Names of the repairs that were needed and made.
+
+    Raises:
+        ValueError: If the environment variable names an unknown repair.
+    """
+    names = [repair.name for repair in REPAIRS]
+    disabled = {
+        name.strip()
+        for name in os.environ.get(DISABLE_VARIABLE, '').split(',')
+    } - {''}
+    unknown = disabled - {*names, 'all'}
+    if unknown:
+        raise ValueError(
+            f'{DISABLE_VARIABLE}: expected "all" or names out of '
+            f'{", ".join(names)}, got {", ".join(sorted(unknown))}.')
+    made = []
+    for repair in REPAIRS:
+        if not disabled & {repair.name, 'all'} and repair.is_broken():
+            repair.apply()
+            made.append(repair.name)
+    if made:
+        print_log(
+            f'aia_mmaction repaired on import: {", ".join(made)} (see the '
+            f'README; {DISABLE_VARIABLE}=all turns this off).',
+            logger='current')
+    return made

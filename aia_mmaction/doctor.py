@@ -1,0 +1,136 @@
+"""Report and mend what is broken in an installation of the OpenMMLab stack.
+
+Runs where ``import aia_mmaction`` fails, and therefore imports nothing that
+may be missing before it has looked.
+
+Examples:
+    python -m aia_mmaction.doctor         # versions, problems, remedies
+    python -m aia_mmaction.doctor --fix   # repair on disk what can be
+    python -m aia_mmaction.doctor --undo  # take that back
+"""
+import argparse
+import platform
+import sys
+from importlib.util import find_spec
+from typing import Iterator, List, Optional, Tuple
+
+from . import drn
+from .requirements import Problem, find_missing, installed, release
+
+PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmaction2', 'decord',
+            'eva-decord', 'openmim', 'importlib_metadata', 'setuptools', 'pip',
+            'numpy', 'opencv-python', 'torchvision', 'moviepy', 'seaborn')
+
+
+def find_problems() -> Iterator[Problem]:
+    """What keeps training, testing or inference from working."""
+    yield from find_missing()
+    if not find_spec('decord'):
+        yield Problem('decord is not installed: no video file can be read',
+                      'pip install decord, or eva-decord on macOS')
+    if not find_spec('pkg_resources'):
+        yield Problem("no pkg_resources: mim and _base_='mmaction::...' fail",
+                      'pip install "setuptools<81"')
+    if installed('openmim') and not find_spec('pip._vendor.pkg_resources'):
+        yield (f'mim needs a module that pip {installed("pip")} no longer '
+               'contains', 'pip install "pip<25"')
+    if find_spec('mmaction') and drn.is_missing():
+        yield Problem(
+            'mmaction2 lacks mmaction/models/localizers/drn. Configs that '
+            'import aia_mmaction work, others cannot name its types, and '
+            'MMAction2 alone cannot import its models',
+            'python -m aia_mmaction.doctor --fix')
+
+
+def find_limits() -> Iterator[Problem]:
+    """What only some tools of MMAction2 miss."""
+    if not installed('torchvision'):
+        yield Problem(
+            "pretrained='torchvision://...' needs torchvision",
+            'pip install torchvision, or give pretrained= the path of a '
+            'downloaded .pth file')
+    if not installed('moviepy') or release(installed('moviepy')) >= (2, ):
+        yield Problem('vis_cam.py and browse_dataset.py need moviepy 1',
+                      'pip install "moviepy<2"')
+    if not installed('seaborn'):
+        yield Problem('analyze_logs.py needs seaborn', 'pip install seaborn')
+    yield Problem(
+        'benchmark.py and bench_processing.py of MMAction2 1.x import '
+        'mmcv.Config, which mmcv 2 does not have', 'none: do not use them')
+
+
+def find_repairs() -> Iterator[Problem]:
+    """What is broken and gets repaired in memory, on import."""
+    from .compat import DISABLE_VARIABLE, REPAIRS
+    for repair in REPAIRS:
+        if repair.is_broken():
+            yield Problem(
+                repair.breakage, f'made on every import; '
+                f'{DISABLE_VARIABLE}={repair.name} turns it off')
+            if repair.name == 'drn':
+                repair.apply()  # the next ones import mmaction.models
+
+
+def _section(title: str, problems: List[Problem]) -> List[str]:
+    lines = [f'{title}: {len(problems) or "none"}']
+    for what, remedy in problems:
+        lines += [f'  - {what}.', f'    -> {remedy}']
+    return lines
+
+
+def report() -> Tuple[str, bool]:
+    """The whole report, and whether the installation is sound."""
+    problems = list(find_problems())
+    lines = [f'python {platform.python_version()} on {platform.platform()}']
+    lines += [f'{p} {installed(p) or "not installed"}' for p in PACKAGES]
+    lines += _section('\nProblems', problems)
+    if not list(find_missing()):
+        lines += _section('Repaired on import', list(find_repairs()))
+    lines += _section('Limits of single tools', list(find_limits()))
+    return '\n'.join(lines), not problems
+
+
+def fix() -> str:
+    if not drn.is_missing():
+        return 'Nothing to fix on disk.'
+    drn.write_stub()
+    return f'Wrote {drn.folder()}.'
+
+
+def undo() -> str:
+    if not drn.is_stub():
+        return (f'Nothing to undo: {drn.folder()} is not there, or not what '
+                '--fix wrote.')
+    drn.remove_stub()
+    return f'Removed {drn.folder()}.'
+
+
+def main(args: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m aia_mmaction.doctor',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--fix',
+                       action='store_true',
+                       help='repair on disk what can be')
+    group.add_argument('--undo',
+                       action='store_true',
+                       help='take back what --fix did')
+    options = parser.parse_args(args)
+    if (options.fix or options.undo) and not find_spec('mmaction'):
+        parser.exit(
+            1, 'doctor: mmaction2 is not installed, there is nothing '
+            'to change. Install it: pip install mmaction2\n')
+    if options.fix:
+        text, sound = fix(), True
+    elif options.undo:
+        text, sound = undo(), True
+    else:
+        text, sound = report()
+    print(text)
+    return 0 if sound else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Attention layers: modules that own weights, registered in MODELS."""
+from .attention import (ChannelContext, CinST, ContextAttention,
+                        SpatioTemporalContext, STinC)
+from .context_gate import ContextGate
+from .parallel import ParallelAttention
+
+__all__ = [
+    'ChannelContext', 'CinST', 'ContextAttention', 'ContextGate',
+    'ParallelAttention', 'SpatioTemporalContext', 'STinC'
+]

@@ -1,0 +1,41 @@
+from mmcv.cnn import build_norm_layer
+from mmengine.model import kaiming_init, xavier_init
+from torch import Tensor, nn
+
+from aia_mmaction.ops import AXES, context_gate
+
+
+class ContextGate(nn.Module):
+    """The gate of one axis: pool, 2 -> 1 convolution, norm, sigmoid.
+
+    Source: arXiv 2204.09303, section III. The weights live in an
+    ``nn.Conv3d`` and a norm layer, whatever computes with them, because
+    MMAction2's ``TSMOptimWrapperConstructor`` knows no other owners.
+
+    Args:
+        axis (str): The axis the gate is for: ``'C'``, ``'T'``, ``'H'`` or
+            ``'W'``.
+        outer (bool): Whether the gate is the outer one of a nested pair, which
+            starts Xavier-normal; inner and lone gates start Kaiming-normal
+            (fan-out).
+        norm_cfg (dict): Config of the norm over the gate's single channel.
+    """
+
+    def __init__(self, axis: str, outer: bool, norm_cfg: dict) -> None:
+        super().__init__()
+        assert axis in AXES, axis
+        self.axis = axis
+        self.outer = outer
+        self.conv = nn.Conv3d(2, 1, kernel_size=3, padding=1, bias=False)
+        self.norm = build_norm_layer(norm_cfg, 1)[1]
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        init = xavier_init if self.outer else kaiming_init
+        init(self.conv, distribution='normal')
+        nn.init.ones_(self.norm.weight)
+        nn.init.zeros_(self.norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, T, H, W]`` to the same shape with size 1 at the axis."""
+        return context_gate(x, self.axis, self.conv, self.norm)

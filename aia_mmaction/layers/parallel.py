@@ -1,0 +1,43 @@
+from typing import Optional, Sequence
+
+from mmaction.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class ParallelAttention(nn.Module):
+    """The mean of its branches' outputs.
+
+    The paper's C+ST and CinST+STinC (arXiv 2204.09303, Table I) are two
+    branches each.
+
+    Args:
+        branches (Sequence[dict]): Configs of the attention layers.
+        num_segments (int, optional): Frames per clip, handed to every branch
+            that does not set its own. Defaults to None.
+
+    Raises:
+        ValueError: If there are no branches.
+    """
+
+    def __init__(self,
+                 branches: Sequence[dict],
+                 num_segments: Optional[int] = None) -> None:
+        super().__init__()
+        if len(branches) == 0:
+            raise ValueError(
+                'ParallelAttention: expected at least one branch, got none. '
+                "Set branches=[dict(type='CinST'), dict(type='STinC')].")
+        self.branches = nn.ModuleList(
+            MODELS.build({
+                'num_segments': num_segments,
+                **branch
+            }) for branch in branches)
+
+    def init_weights(self) -> None:
+        for branch in self.branches:
+            branch.init_weights()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, T, H, W]`` or ``[N * T, C, H, W]`` to the same shape."""
+        return sum(branch(x) for branch in self.branches) / len(self.branches)

@@ -1,0 +1,76 @@
+"""What has to be installed, and what to say when it is not.
+
+Looks only at what is installed and imports none of it, so that it works where
+imports fail.
+"""
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Iterator, NamedTuple, Optional, Tuple
+
+# module: (distribution, lowest version, first version that is too new)
+REQUIRED = {
+    'torch': ('torch', '2.1', '3'),
+    'mmengine': ('mmengine', '0.8.0', '1.0.0'),
+    'mmaction': ('mmaction2', '1.1.0', '1.3.0'),
+}
+
+
+class Problem(NamedTuple):
+    what: str
+    remedy: str
+
+
+def installed(distribution: str) -> Optional[str]:
+    """The version of a distribution, None where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def release(text: str) -> Tuple[int, ...]:
+    """``'2.0.0rc4'`` to ``(2, 0, 0)``, comparable as a tuple."""
+    parts = text.split('+')[0].split('rc')[0].split('.')
+    return tuple(int(p) for p in parts if p.isdigit())
+
+
+def find_missing() -> Iterator[Problem]:
+    """What makes ``import aia_mmaction`` fail."""
+    for module, (distribution, low, below) in REQUIRED.items():
+        got = installed(distribution)
+        remedy = f'pip install "{distribution}>={low},<{below}"'
+        if not find_spec(module):
+            yield Problem(f'{distribution} is not installed', remedy)
+        elif got and not release(low) <= release(got) < release(below):
+            yield Problem(
+                f'expected {distribution}>={low},<{below}, got {got}', remedy)
+
+    mmcv = [d for d in ('mmcv', 'mmcv-lite') if installed(d)]
+    if not find_spec('mmcv'):
+        yield Problem(
+            'expected mmcv or mmcv-lite, got neither',
+            'pip install "mmcv-lite>=2.0.0,<2.2.0", or mim install '
+            '"mmcv>=2.0.0,<2.2.0" for compiled operators')
+    elif len(mmcv) == 2:
+        yield Problem(
+            'expected mmcv or mmcv-lite, got both, which overwrite each '
+            "other's files",
+            'pip uninstall mmcv mmcv-lite, then install one of them')
+    elif mmcv and not (2, ) <= release(installed(mmcv[0])) < (2, 2):
+        yield Problem(
+            f'expected {mmcv[0]}>=2.0.0,<2.2.0, which mmaction2 demands, got '
+            f'{installed(mmcv[0])}', f'pip install "{mmcv[0]}>=2.0.0,<2.2.0"')
+
+    if not find_spec('importlib_metadata'):
+        yield Problem(
+            'importlib_metadata, which mmaction2 imports without declaring '
+            'it, is not installed', 'pip install importlib_metadata')
+
+
+def check_requirements() -> None:
+    """Raise an ImportError that names everything missing and its remedy."""
+    missing = list(find_missing())
+    if missing:
+        raise ImportError('aia_mmaction cannot run here. ' +
+                          ' '.join(f'{what}: {remedy}.'
+                                   for what, remedy in missing))

@@ -1,0 +1,59 @@
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).resolve().parent
+
+
+class build_py_with_mim(build_py):
+    """Put configs and tools where `mim` looks for them: under `.mim`."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        mim = Path(self.build_lib) / 'aia_mmaction' / '.mim'
+        for folder in ('configs', 'tools'):
+            shutil.copytree(HERE / folder,
+                            mim / folder,
+                            dirs_exist_ok=True,
+                            ignore=shutil.ignore_patterns('__pycache__'))
+
+
+def version():
+    scope = {}
+    exec((HERE / 'aia_mmaction' / 'version.py').read_text(), scope)
+    return scope['__version__']
+
+
+setup(
+    name='aia_mmaction',
+    version=version(),
+    description='Attention in Attention (CinST, STinC) for MMAction2',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['aia_mmaction', 'aia_mmaction.*']),
+    cmdclass={'build_py': build_py_with_mim},
+    python_requires='>=3.8',
+    # mmcv and mmcv-lite own the same folder, so neither is named here: the
+    # user has one of them, or takes it with an extra.
+    install_requires=[
+        'torch>=2.1',
+        'mmengine>=0.8.0,<1.0.0',
+        'mmaction2>=1.1.0,<1.3.0',
+        'decord>=0.6.0; sys_platform != "darwin"',
+        'eva-decord>=0.6.0; sys_platform == "darwin"',
+        # mmaction2 imports it and does not declare it.
+        'importlib_metadata',
+        # MMEngine and mim need pkg_resources, which setuptools 81 dropped.
+        'setuptools<81',
+    ],
+    extras_require={
+        'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],
+        'mim': ['openmim>=0.3.9'],
+        'tests': ['pytest'],
+    },
+)
