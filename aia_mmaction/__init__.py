@@ -19,11 +19,13 @@ if getattr(sys, 'argv', [])[:1] != ['-m']:
 
     from .backbones import (AIAResNet, AIAResNet2Plus1d, AIAResNetTSM,
                             insert_plugins)
+    from .datasets import GuidedRawframeDataset, GuidedVideoDataset
     from .layers import (ChannelContext, CinST, ParallelAttention,
                          SpatioTemporalContext, STinC)
 
     __all__ = [
         'AIAResNet', 'AIAResNet2Plus1d', 'AIAResNetTSM', 'ChannelContext',
-        'CinST', 'ParallelAttention', 'STinC', 'SpatioTemporalContext',
-        '__version__', 'insert_plugins'
+        'CinST', 'GuidedRawframeDataset', 'GuidedVideoDataset',
+        'ParallelAttention', 'STinC', 'SpatioTemporalContext', '__version__',
+        'insert_plugins'
     ]

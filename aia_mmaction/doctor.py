@@ -32,8 +32,9 @@ def find_problems() -> Iterator[Problem]:
         yield Problem("no pkg_resources: mim and _base_='mmaction::...' fail",
                       'pip install "setuptools<81"')
     if installed('openmim') and not find_spec('pip._vendor.pkg_resources'):
-        yield (f'mim needs a module that pip {installed("pip")} no longer '
-               'contains', 'pip install "pip<25"')
+        yield Problem(
+            f'mim needs a module that pip {installed("pip")} no longer '
+            'contains', 'pip install "pip<25"')
     if find_spec('mmaction') and drn.is_missing():
         yield Problem(
             'mmaction2 lacks mmaction/models/localizers/drn. Configs that '

@@ -310,7 +310,7 @@ def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
     """Say in one line that a plain checkpoint came without attention."""
     own = [
         f'{name}.{key}' for name, layer in attention_layers(backbone)
-        for key in layer.state_dict()
+        for key in layer.state_dict() if 'num_batches_tracked' not in key
     ]
     # Missing keys carry the prefix of whatever model the backbone is part of.
     missing = incompatible_keys.missing_keys

@@ -1,0 +1,4 @@
+"""Datasets, registered in DATASETS."""
+from .guided import GuidedRawframeDataset, GuidedVideoDataset
+
+__all__ = ['GuidedRawframeDataset', 'GuidedVideoDataset']

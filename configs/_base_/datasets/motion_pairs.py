@@ -1,0 +1,57 @@
+# The dataset that tools/data/make_motion_pairs.py renders: 8 classes, read
+# from encoded video like any other dataset.
+data_root = 'data/motion_pairs/videos'
+ann_file_train = 'data/motion_pairs/motion_pairs_train_list_videos.txt'
+ann_file_test = 'data/motion_pairs/motion_pairs_test_list_videos.txt'
+guide = "the README's section Demo"
+
+# No flip: it swaps left and right, which are classes here.
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale=(48, 48), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCHW'),
+    dict(type='PackActionInputs')
+]
+test_pipeline = [
+    dict(type='DecordInit'),
+    dict(
+        type='SampleFrames',
+        clip_len=1,
+        frame_interval=1,
+        num_clips=8,
+        test_mode=True),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale=(48, 48), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCHW'),
+    dict(type='PackActionInputs')
+]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='GuidedVideoDataset',
+        ann_file=ann_file_train,
+        data_prefix=dict(video=data_root),
+        guide=guide,
+        pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='GuidedVideoDataset',
+        ann_file=ann_file_test,
+        data_prefix=dict(video=data_root),
+        guide=guide,
+        pipeline=test_pipeline,
+        test_mode=True))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='AccMetric')
+test_evaluator = val_evaluator

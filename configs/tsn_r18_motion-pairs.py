@@ -1,0 +1,10 @@
+# Plain TSN on the motion pairs, the demo's baseline.
+_base_ = [
+    '_base_/models/tsn_r50.py', '_base_/datasets/motion_pairs.py',
+    '_base_/schedules/sgd_onecycle_4e.py', '_base_/default_runtime.py'
+]
+
+model = dict(
+    backbone=dict(depth=18, pretrained=None, plugins=[]),
+    cls_head=dict(num_classes=8, in_channels=512))
+default_hooks = dict(logger=dict(interval=10))

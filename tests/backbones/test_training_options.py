@@ -1,0 +1,182 @@
+"""What MMAction2's backbones can do, they do with attention inside."""
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aia_mmaction import insert_plugins
+from aia_mmaction.backbones import attention_layers
+
+from .conftest import build_aia, build_plain, make_input
+from .test_plugins import CINST, is_aia
+
+
+def torchvision_layout(model):
+    """The state dict of a plain 2-D ResNet under torchvision's names."""
+    state = {}
+    for key, value in model.state_dict().items():
+        key = key.replace('.net.', '.')
+        if 'downsample' in key:
+            key = key.replace('.conv.', '.0.').replace('.bn.', '.1.')
+        elif '.bn.' in key:
+            prefix, _, rest = key.rpartition('.bn.')
+            key = f'{prefix.replace("conv", "bn")}.{rest}'
+        else:
+            key = key.replace('.conv.', '.')
+        state[key] = value
+    assert 'bn1.running_mean' in state and 'layer1.0.bn2.weight' in state
+    return {**state, 'fc.weight': torch.zeros(1), 'fc.bias': torch.zeros(1)}
+
+
+@pytest.mark.parametrize('name', ['tsn', 'tsn50', 'tsm'])
+def test_imagenet_weights_from_a_file(name, tmp_path):
+    plain = build_plain(name)
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter)
+    for key, buffer in plain.named_buffers():
+        if 'running' in key:
+            nn.init.uniform_(buffer, 1, 2)
+    path = tmp_path / 'resnet.pth'
+    torch.save(torchvision_layout(plain), path)
+    kwargs = dict(pretrained2d=True) if name == 'tsm' else {}
+
+    aia = build_aia(name, pretrained=str(path), **kwargs)
+    attention = {
+        k: v.clone()
+        for k, v in aia.state_dict().items() if is_aia(k)
+    }
+    aia.init_weights()
+
+    state = aia.state_dict()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(state[key], value), key
+    for key, value in attention.items():
+        assert torch.equal(state[key], value), key
+
+
+def test_init_weights_keeps_the_attention_s_own(network):
+    model = build_aia(network)
+    if network == 'r2plus1d':
+        # A copy from before the insertion: the same must hold for an object.
+        model = insert_plugins(build_plain(network), CINST)
+    model.init_weights()
+    outer = torch.stack([
+        getattr(layer, f'gate_{axis}').conv.weight
+        for _, layer in attention_layers(model) for axis in 'thw'
+    ])
+    # Xavier-normal, where MMAction2's ResNet3d would leave Kaiming's 0.27.
+    assert outer.std().item() == pytest.approx((2 / 81)**0.5, rel=0.1)
+
+
+def test_init_weights_keeps_loaded_attention(tmp_path):
+    trained = build_aia('r2plus1d')
+    for _, layer in attention_layers(trained):
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter)
+    path = tmp_path / 'aia.pth'
+    torch.save(trained.state_dict(), path)
+    model = build_aia('r2plus1d', pretrained=str(path))
+    model.init_weights()
+    for key, value in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize('name', ['tsn50', 'r2plus1d'])
+def test_with_cp(name):
+    x = make_input(name)
+    grads = []
+    for with_cp in (False, True):
+        model = build_aia(name, with_cp=with_cp)
+        model(x.clone().requires_grad_()).square().mean().backward()
+        grads.append({n: p.grad for n, p in model.named_parameters()})
+    assert any(is_aia(n) for n in grads[0])
+    for key, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][key], grad)
+
+
+def test_frozen_stages(network):
+    model = build_aia(network, frozen_stages=2).train()
+    model(make_input(network)).sum().backward()
+    for name, parameter in model.named_parameters():
+        frozen = name.split('.')[0] in ('layer1', 'layer2') or (
+            name.startswith('conv1'))
+        assert parameter.requires_grad != frozen, name
+        assert (parameter.grad is None) == frozen, name
+    for name, layer in attention_layers(model):
+        frozen = name.split('.')[0] in ('layer1', 'layer2')
+        assert layer.gate_c.norm.training != frozen
+        moved = bool(layer.gate_c.norm.running_mean.any())
+        assert moved != frozen, name
+
+
+def test_norm_eval(network):
+    model = build_aia(network, norm_eval=True).train()
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    assert norms and not any(m.training for m in norms)
+    before = model.layer1[0].conv2.activate.after_norm[
+        0].gate_c.norm.running_mean.clone()
+    model(make_input(network))
+    after = model.layer1[0].conv2.activate.after_norm[
+        0].gate_c.norm.running_mean
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize('name', ['tsn', 'tsm'])
+def test_partial_bn_leaves_the_attention_alone(name):
+    model = build_aia(name, partial_bn=True).train()
+    for _, layer in attention_layers(model):
+        for gate in layer.children():
+            assert gate.norm.training and gate.norm.weight.requires_grad
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms[0].training and not any(m.training for m in norms[1:])
+
+
+@pytest.mark.parametrize('name', ['tsn', 'tsm', 'r2plus1d'])
+def test_tsm_optim_wrapper_constructor(name):
+    recognizer, head = {
+        'tsn': ('Recognizer2D', dict(type='TSNHead')),
+        'tsm': ('Recognizer2D', dict(type='TSMHead', num_segments=4)),
+        'r2plus1d': ('Recognizer3D', dict(type='I3DHead')),
+    }[name]
+    model = MODELS.build(
+        dict(
+            type=recognizer,
+            backbone=dict(type='AIAResNet', depth=18),
+            cls_head=dict(num_classes=3, in_channels=512, **head)))
+    model.backbone = build_aia(name)
+    wrapper = build_optim_wrapper(
+        model,
+        ConfigDict(
+            constructor='TSMOptimWrapperConstructor',
+            paramwise_cfg=dict(fc_lr5=True),
+            optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))
+    groups = [(id(p), group['lr'], group['weight_decay'])
+              for group in wrapper.optimizer.param_groups
+              for p in group['params']]
+    count = 0
+    for key, parameter in model.named_parameters():
+        if is_aia(key):
+            (_, lr, decay), = [g for g in groups if g[0] == id(parameter)]
+            assert lr == 0.01
+            # norm parameters are not decayed
+            assert decay == (1e-4 if key.endswith('conv.weight') else 0)
+            count += 1
+    assert count == 8 * 12
+
+
+def test_max_testing_views():
+    model = MODELS.build(
+        dict(
+            type='Recognizer2D',
+            backbone=dict(type='AIAResNet', depth=18, num_segments=4),
+            cls_head=dict(type='TSNHead', num_classes=3, in_channels=512)))
+    model.eval()
+    clips = torch.randn(1, 3 * 4, 3, 32, 32)
+    with torch.no_grad():
+        expected, _ = model.extract_feat(clips, test_mode=True)
+        model.test_cfg = ConfigDict(max_testing_views=4)
+        got, _ = model.extract_feat(clips, test_mode=True)
+    torch.testing.assert_close(got, expected)

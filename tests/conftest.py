@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope, init_default_scope
+
+import aia_mmaction  # noqa: F401
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def clean_mmengine():
+    """The default scope of MMAction2, and nothing left of earlier runs."""
+    MessageHub._instance_dict.clear()
+    DefaultScope._instance_dict.clear()
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+
+
+def run(*command, cwd, env=None, check=True):
+    """Run a command as a user would, and return what it printed."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={
+            **os.environ, 'OMP_NUM_THREADS': '2',
+            **(env or {})
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600)
+    if check:
+        assert done.returncode == 0, done.stdout[-4000:]
+    else:
+        assert done.returncode != 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def mim(*args, cwd, check=True):
+    return run(sys.executable, '-m', 'mim', *args, cwd=cwd, check=check)
+
+
+def mmaction_without_drn(folder):
+    """Put a copy of mmaction2 as pip installs it below ``folder``.
+
+    It is made of links to the installed files, so writing into it does not
+    touch the installation. To be used as PYTHONPATH.
+    """
+    import mmaction
+    source = Path(mmaction.__file__).parent
+    target = folder / 'mmaction'
+    for relative, skip in (('.', 'models'), ('models', 'localizers'),
+                           ('models/localizers', 'drn')):
+        (target / relative).mkdir()
+        for item in (source / relative).iterdir():
+            if item.name not in (skip, '__pycache__'):
+                (target / relative / item.name).symlink_to(item)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def motion_pairs(tmp_path_factory):
+    """A working directory with 24 + 8 motion-pairs videos below data/."""
+    cwd = tmp_path_factory.mktemp('motion_pairs')
+    run(sys.executable,
+        REPO / 'tools/data/make_motion_pairs.py',
+        'data/motion_pairs',
+        '--num-train',
+        24,
+        '--num-test',
+        8,
+        cwd=cwd)
+    return cwd

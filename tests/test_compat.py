@@ -1,0 +1,211 @@
+"""Every repair mends something that is broken without it."""
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+
+from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
+
+from .conftest import mmaction_without_drn, run
+
+# What a user does that fails without the repair.
+USES = {
+    'drn': 'import mmaction.models',
+    'weights_only': """
+import torch
+from mmengine.logging import MessageHub
+hub = MessageHub.get_instance('run')
+hub.update_scalar('train/loss', 1.0)
+hub.update_info('epoch', 1)
+torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict()), 'a.pth')
+hub = torch.load('a.pth')['message_hub']
+assert hub['log_scalars']['train/loss'].statistics('mean', 1) == 1
+""",
+    'bfloat16_loss': """
+import torch
+from mmaction.models import TSNHead
+from mmaction.structures import ActionDataSample
+sample = ActionDataSample().set_gt_label(1)
+scores = torch.randn(1, 8, dtype=torch.bfloat16, requires_grad=True)
+losses = TSNHead(8, 4).loss_by_feat(scores, [sample])
+losses['loss_cls'].backward()
+""",
+    'cpu_amp': """
+import torch
+from mmengine.optim import AmpOptimWrapper
+model = torch.nn.Linear(4, 2)
+wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), 0.1))
+before = model.weight.clone()
+with wrapper.optim_context(model):
+    y = model(torch.randn(3, 4))
+assert y.dtype == torch.bfloat16
+wrapper.update_params(y.float().sum())
+assert not torch.equal(before, model.weight)
+""",
+    'compile': """
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.runner import Runner
+data = [
+    dict(inputs=torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
+         data_samples=ActionDataSample().set_gt_label(i % 3))
+    for i in range(4)
+]
+Runner(
+    dict(
+        type='Recognizer2D',
+        backbone=dict(type='ResNet', depth=18),
+        cls_head=dict(type='TSNHead', num_classes=3, in_channels=512),
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor', mean=[0.], std=[1.],
+            format_shape='NCHW')),
+    work_dir='work', train_dataloader=dict(
+        dataset=data, batch_size=2, collate_fn=dict(type='pseudo_collate'),
+        sampler=dict(type='DefaultSampler', shuffle=False)),
+    train_cfg=dict(by_epoch=True, max_epochs=1), default_scope='mmaction',
+    # from a Config, as in every config file
+    optim_wrapper=Config(dict(ow=dict(
+        constructor='TSMOptimWrapperConstructor',
+        paramwise_cfg=dict(fc_lr5=True),
+        clip_grad=dict(max_norm=20),
+        optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))).ow,
+    cfg=Config(dict(compile=dict(backend='eager')))).train()
+""",
+    'gloo': """
+import os
+from mmengine.dist import init_dist, get_world_size, barrier
+os.environ.update(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1',
+                  MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
+init_dist('pytorch', backend='gloo')
+assert get_world_size() == 1
+barrier()
+""",
+    'max_testing_views': """
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+init_default_scope('mmaction')
+model = MODELS.build(dict(
+    type='Recognizer2D',
+    backbone=dict(type='ResNetTSM', depth=18, num_segments=2),
+    cls_head=dict(type='TSMHead', num_classes=3, in_channels=512,
+                  num_segments=2),
+    test_cfg=dict(max_testing_views=2)))
+model.eval()
+with torch.no_grad():
+    model.extract_feat(torch.randn(1, 4, 3, 32, 32), test_mode=True)
+""",
+}
+
+# What it says without the repair.
+ERRORS = {
+    'drn': "No module named 'mmaction.models.localizers.drn'",
+    'weights_only': 'Weights only load failed',
+    'bfloat16_loss': 'unsupported ScalarType BFloat16',
+    'cpu_amp': 'only available training on gpu',
+    'compile': 'torch._dynamo.exc',
+    'gloo': 'cuda',
+    'max_testing_views': "has no attribute 'get'",
+}
+
+needs_cpu_only_torch = pytest.mark.skipif(
+    torch.cuda.is_available(), reason='the breakage is one of CPU-only runs')
+
+
+def use(name, tmp_path, disable, check):
+    return run(
+        sys.executable,
+        '-c',
+        'import aia_mmaction\n' + USES[name],
+        cwd=tmp_path,
+        env={
+            'PYTHONPATH': str(mmaction_without_drn(tmp_path)),
+            DISABLE_VARIABLE: disable
+        },
+        check=check)
+
+
+each_repair = pytest.mark.parametrize('name', [
+    pytest.param(
+        repair.name,
+        marks=[needs_cpu_only_torch]
+        if repair.name in ('cpu_amp', 'gloo') else []) for repair in REPAIRS
+])
+
+
+@each_repair
+def test_repair(name, tmp_path):
+    log = use(name, tmp_path, disable='', check=True)
+    assert log.count('aia_mmaction repaired on import') == 1
+    assert name in log.split('repaired on import: ')[1].split(' (')[0]
+
+
+@each_repair
+def test_broken_without_repair(name, tmp_path):
+    assert ERRORS[name] in use(name, tmp_path, disable=name, check=False)
+
+
+def test_all_can_be_disabled(monkeypatch):
+    monkeypatch.setattr('aia_mmaction.compat.REPAIRS', [
+        r._replace(is_broken=lambda: True, apply=lambda: None) for r in REPAIRS
+    ])
+    assert len(apply_repairs()) == len(REPAIRS)
+    monkeypatch.setenv(DISABLE_VARIABLE, 'all')
+    assert apply_repairs() == []
+
+
+def test_unknown_name(monkeypatch):
+    monkeypatch.setenv(DISABLE_VARIABLE, 'drm')
+    with pytest.raises(ValueError, match='expected "all" or names.*got drm'):
+        apply_repairs()
+
+
+def test_a_sound_installation_is_left_alone():
+    """What was repaired once is no longer broken, where that can be seen."""
+    sound = {r.name: not r.is_broken() for r in REPAIRS}
+    assert sound['max_testing_views']
+
+
+class TestRefusesHostileCheckpoints:
+
+    def refused(self, path):
+        with pytest.raises((pickle.UnpicklingError, ValueError)) as info:
+            torch.load(path)
+        return str(info.value)
+
+    def save(self, obj, path):
+        torch.save(dict(state_dict=obj), path)
+        return path
+
+    @pytest.mark.parametrize('target, attribute', [
+        (HistoryBuffer, '__init__'), (HistoryBuffer, '__globals__'),
+        (np.ndarray, 'tofile'), (torch.nn.Module, 'mean')
+    ])
+    def test_getattr(self, target, attribute, tmp_path):
+
+        class Evil:
+
+            def __reduce__(self):
+                return getattr, (target, attribute)
+
+        self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
+
+    def test_code(self, tmp_path):
+        canary = tmp_path / 'canary'
+
+        class Evil:
+
+            def __reduce__(self):
+                return exec, (f'open({str(canary)!r}, "w")', )
+
+        self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
+        assert not canary.exists()
+
+    def test_weights_only_stays_on(self, tmp_path):
+        hub = MessageHub.get_instance('run')
+        self.save(hub, tmp_path / 'hub.pth')
+        assert 'MessageHub' in self.refused(tmp_path / 'hub.pth')

@@ -1,0 +1,130 @@
+import importlib.metadata
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from aia_mmaction import doctor, requirements
+
+from .conftest import mmaction_without_drn, run
+
+
+def call(*args, cwd, check=True, **env):
+    return run(
+        sys.executable,
+        '-m',
+        'aia_mmaction.doctor',
+        *args,
+        cwd=cwd,
+        env=env,
+        check=check)
+
+
+@pytest.fixture
+def broken(tmp_path):
+    return dict(
+        cwd=tmp_path, PYTHONPATH=str(mmaction_without_drn(tmp_path)))
+
+
+def test_report_fix_and_undo(broken, tmp_path):
+    drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
+    before = sorted(drn.parent.iterdir())
+
+    report = call(**broken, check=False)
+    assert 'mmaction2 lacks mmaction/models/localizers/drn' in report
+    assert '-> python -m aia_mmaction.doctor --fix' in report
+    assert f'mmengine {importlib.metadata.version("mmengine")}' in report
+
+    assert f'Wrote {drn}' in call('--fix', **broken)
+    assert 'Problems: none' in call(**broken)
+    run(sys.executable,
+        '-c',
+        'import mmaction.models',
+        cwd=tmp_path,
+        env=dict(PYTHONPATH=broken['PYTHONPATH']))
+    assert 'Nothing to fix' in call('--fix', **broken)
+
+    assert f'Removed {drn}' in call('--undo', **broken)
+    after = [p for p in drn.parent.iterdir() if p.name != '__pycache__']
+    assert sorted(after) == before
+    assert 'Nothing to undo' in call('--undo', **broken)
+
+
+def test_undo_keeps_what_is_not_ours(broken, tmp_path):
+    drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
+    call('--fix', **broken)
+    (drn / 'drn.py').write_text('class DRN: ...  # the real one')
+    assert 'Nothing to undo' in call('--undo', **broken)
+    assert (drn / 'drn.py').read_text() == 'class DRN: ...  # the real one'
+
+
+def installed_as(monkeypatch, versions):
+    """Pretend that distributions have other versions, None for absent."""
+    real_version, real_spec = importlib.metadata.version, find_spec
+
+    def version(name):
+        if versions.get(name, name) is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions.get(name) or real_version(name)
+
+    def spec(name):
+        return None if versions.get(name, name) is None else real_spec(name)
+
+    for module in (requirements, doctor):
+        monkeypatch.setattr(module, 'find_spec', spec)
+    monkeypatch.setattr(requirements, 'version', version)
+
+
+@pytest.mark.parametrize('versions, what, remedy', [
+    ({'mmcv': None, 'mmcv-lite': None},
+     'expected mmcv or mmcv-lite, got neither', 'mmcv-lite>=2.0.0,<2.2.0'),
+    ({'mmcv-lite': '2.2.0'}, 'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
+     'pip install "mmcv-lite>=2.0.0,<2.2.0"'),
+    ({'mmcv': '2.1.0'}, 'got both', 'pip uninstall mmcv mmcv-lite'),
+    ({'mmaction2': '0.24.1'}, 'mmaction2>=1.1.0,<1.3.0, got 0.24.1',
+     'pip install "mmaction2'),
+    ({'mmengine': None}, 'mmengine is not installed', 'pip install "mmengine'),
+    ({'importlib_metadata': None}, 'importlib_metadata',
+     'pip install importlib_metadata'),
+])
+def test_missing_requirements(monkeypatch, versions, what, remedy):
+    installed_as(monkeypatch, versions)
+    with pytest.raises(ImportError, match=what) as info:
+        requirements.check_requirements()
+    assert remedy in str(info.value)
+    assert any(remedy in p.remedy for p in doctor.find_problems())
+
+
+@pytest.mark.parametrize('missing, remedy', [
+    ('pkg_resources', 'pip install "setuptools<81"'),
+    ('pip._vendor.pkg_resources', 'pip install "pip<25"'),
+    ('decord', 'pip install decord'),
+])
+def test_missing_for_tools(monkeypatch, missing, remedy):
+    installed_as(monkeypatch, {missing: None})
+    assert any(remedy in p.remedy for p in doctor.find_problems())
+    requirements.check_requirements()  # importing works
+
+
+def test_runs_where_nothing_is_installed(tmp_path):
+    """The doctor imports nothing that may be missing."""
+    import aia_mmaction
+    (tmp_path / 'aia_mmaction').symlink_to(aia_mmaction.__path__[0])
+    # -S: no site-packages
+    report = run(
+        sys.executable,
+        '-S',
+        '-m',
+        'aia_mmaction.doctor',
+        cwd=tmp_path,
+        check=False)
+    assert 'torch is not installed' in report
+    assert 'got neither' in report
+    error = run(
+        sys.executable,
+        '-S',
+        '-c',
+        'import aia_mmaction',
+        cwd=tmp_path,
+        check=False)
+    assert 'ImportError: aia_mmaction cannot run here' in error
