@@ -14,6 +14,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from . import drn
 
@@ -32,32 +33,41 @@ def _loads_weights_only() -> bool:
     return (int(parts[0]), int(parts[1])) >= (2, 6)
 
 
-def _statistics_method(obj: type, name: str) -> Callable:
+# A pickled HistoryBuffer refers to its statistics, and the state of MMEngine's
+# one-cycle schedule to its annealing function, by getattr(class, name).
+_METHODS = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear')
+}
+
+
+def _method_in_checkpoint(obj: type, name: str) -> Callable:
     """The only ``getattr`` that a checkpoint of MMEngine needs.
 
-    A pickled :class:`HistoryBuffer` refers to its own statistics methods this
-    way. The builtin would let a file reach any attribute of anything.
+    The builtin would let a file reach any attribute of anything.
     """
-    if obj is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
-        return getattr(HistoryBuffer, name)
+    if isinstance(obj, type) and name in _METHODS.get(obj, ()):
+        return getattr(obj, name)
     raise ValueError(
         'Checkpoint refused: expected it to ask for a statistics method of '
-        f'HistoryBuffer, got getattr({obj!r}, {name!r}), which no checkpoint '
-        'of MMEngine does. Do not load files that you do not trust.')
+        'HistoryBuffer or an annealing function, got '
+        f'getattr({obj!r}, {name!r}), which no checkpoint of MMEngine does. '
+        'Do not load files that you do not trust.')
 
 
 def _allow_mmengine_checkpoints() -> None:
     """Allow-list what MMEngine saves; ``weights_only`` stays on."""
-    multiarray = getattr(np, '_core', np.core).multiarray
+    core = np._core if hasattr(np, '_core') else np.core
+    multiarray = core.multiarray
     torch.serialization.add_safe_globals([
-        HistoryBuffer, np.ndarray, np.dtype,
+        *_METHODS, np.ndarray, np.dtype,
         *{type(np.dtype(code))
           for code in '?bhilqBHILQefd'},
         *((getattr(multiarray,
-                   function), f'numpy.{core}.multiarray.{function}')
-          for core in ('_core', 'core')
+                   function), f'numpy.{where}.multiarray.{function}')
+          for where in ('_core', 'core')
           for function in ('_reconstruct', 'scalar')),
-        (_statistics_method, 'builtins.getattr')
+        (_method_in_checkpoint, 'builtins.getattr')
     ])
 
 
@@ -178,9 +188,10 @@ REPAIRS: List[Repair] = [
            'MMEngine refuses mixed precision on a CPU, which has bfloat16',
            _amp_refuses_cpu, _let_amp_run_on_cpu),
     Repair(
-        'compile', 'compile=True traces the optimizer step and fails on the '
-        'parameter groups of TSMOptimWrapperConstructor',
-        _compile_traces_optimizer, _keep_optimizer_out_of_graph),
+        'compile',
+        'compile=True traces the optimizer step, and dynamo fails on its '
+        'settings, clip_grad for one', _compile_traces_optimizer,
+        _keep_optimizer_out_of_graph),
     Repair(
         'gloo', 'MMEngine selects a CUDA device even for gloo on a machine '
         'without one', _dist_needs_cuda, _let_gloo_start_on_cpu),

@@ -24,17 +24,16 @@ def clean_mmengine():
 
 def run(*command, cwd, env=None, check=True):
     """Run a command as a user would, and return what it printed."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={
-            **os.environ, 'OMP_NUM_THREADS': '2',
-            **(env or {})
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600)
+    done = subprocess.run([str(part) for part in command],
+                          cwd=cwd,
+                          env={
+                              **os.environ, 'OMP_NUM_THREADS': '2',
+                              **(env or {})
+                          },
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT,
+                          text=True,
+                          timeout=600)
     if check:
         assert done.returncode == 0, done.stdout[-4000:]
     else:

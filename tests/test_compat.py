@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import scheduler
 
 from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
 
@@ -13,8 +14,10 @@ from .conftest import mmaction_without_drn, run
 
 # What a user does that fails without the repair.
 USES = {
-    'drn': 'import mmaction.models',
-    'weights_only': """
+    'drn':
+    'import mmaction.models',
+    'weights_only':
+    """
 import torch
 from mmengine.logging import MessageHub
 hub = MessageHub.get_instance('run')
@@ -24,7 +27,8 @@ torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict()), 'a.pth')
 hub = torch.load('a.pth')['message_hub']
 assert hub['log_scalars']['train/loss'].statistics('mean', 1) == 1
 """,
-    'bfloat16_loss': """
+    'bfloat16_loss':
+    """
 import torch
 from mmaction.models import TSNHead
 from mmaction.structures import ActionDataSample
@@ -33,7 +37,8 @@ scores = torch.randn(1, 8, dtype=torch.bfloat16, requires_grad=True)
 losses = TSNHead(8, 4).loss_by_feat(scores, [sample])
 losses['loss_cls'].backward()
 """,
-    'cpu_amp': """
+    'cpu_amp':
+    """
 import torch
 from mmengine.optim import AmpOptimWrapper
 model = torch.nn.Linear(4, 2)
@@ -45,7 +50,8 @@ assert y.dtype == torch.bfloat16
 wrapper.update_params(y.float().sum())
 assert not torch.equal(before, model.weight)
 """,
-    'compile': """
+    'compile':
+    """
 import torch
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
@@ -75,7 +81,8 @@ Runner(
         optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))).ow,
     cfg=Config(dict(compile=dict(backend='eager')))).train()
 """,
-    'gloo': """
+    'gloo':
+    """
 import os
 from mmengine.dist import init_dist, get_world_size, barrier
 os.environ.update(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1',
@@ -84,7 +91,8 @@ init_dist('pytorch', backend='gloo')
 assert get_world_size() == 1
 barrier()
 """,
-    'max_testing_views': """
+    'max_testing_views':
+    """
 import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
@@ -117,23 +125,23 @@ needs_cpu_only_torch = pytest.mark.skipif(
 
 
 def use(name, tmp_path, disable, check):
-    return run(
-        sys.executable,
-        '-c',
-        'import aia_mmaction\n' + USES[name],
-        cwd=tmp_path,
-        env={
-            'PYTHONPATH': str(mmaction_without_drn(tmp_path)),
-            DISABLE_VARIABLE: disable
-        },
-        check=check)
+    return run(sys.executable,
+               '-c',
+               'import aia_mmaction\n' + USES[name],
+               cwd=tmp_path,
+               env={
+                   'PYTHONPATH': str(mmaction_without_drn(tmp_path)),
+                   DISABLE_VARIABLE: disable
+               },
+               check=check)
 
 
 each_repair = pytest.mark.parametrize('name', [
     pytest.param(
         repair.name,
-        marks=[needs_cpu_only_torch]
-        if repair.name in ('cpu_amp', 'gloo') else []) for repair in REPAIRS
+        marks=[needs_cpu_only_torch] if repair.name in ('cpu_amp',
+                                                        'gloo') else [])
+    for repair in REPAIRS
 ])
 
 
@@ -170,6 +178,26 @@ def test_a_sound_installation_is_left_alone():
     assert sound['max_testing_views']
 
 
+@pytest.mark.parametrize('name, kwargs', [
+    ('ConstantLR', {}),
+    ('CosineAnnealingLR', dict(T_max=3)),
+    ('CosineRestartLR', dict(periods=[2], restart_weights=[1], eta_min=0)),
+    ('ExponentialLR', dict(gamma=0.9)),
+    ('LinearLR', {}),
+    ('MultiStepLR', dict(milestones=[2])),
+    ('OneCycleLR', dict(eta_max=0.1, total_steps=5)),
+    ('OneCycleLR', dict(eta_max=0.1, total_steps=5, anneal_strategy='linear')),
+    ('PolyLR', {}),
+    ('ReduceOnPlateauLR', dict(monitor='loss')),
+    ('StepLR', dict(step_size=2)),
+])
+def test_every_schedule_can_be_resumed(name, kwargs, tmp_path):
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
+    state = getattr(scheduler, name)(optimizer, **kwargs).state_dict()
+    torch.save(state, tmp_path / 'state.pth')
+    assert torch.load(tmp_path / 'state.pth') == state
+
+
 class TestRefusesHostileCheckpoints:
 
     def refused(self, path):
@@ -181,10 +209,11 @@ class TestRefusesHostileCheckpoints:
         torch.save(dict(state_dict=obj), path)
         return path
 
-    @pytest.mark.parametrize('target, attribute', [
-        (HistoryBuffer, '__init__'), (HistoryBuffer, '__globals__'),
-        (np.ndarray, 'tofile'), (torch.nn.Module, 'mean')
-    ])
+    @pytest.mark.parametrize('target, attribute',
+                             [(HistoryBuffer, '__init__'),
+                              (HistoryBuffer, '__globals__'),
+                              (np.ndarray, 'tofile'),
+                              (torch.nn.Module, 'mean')])
     def test_getattr(self, target, attribute, tmp_path):
 
         class Evil:

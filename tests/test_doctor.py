@@ -10,20 +10,18 @@ from .conftest import mmaction_without_drn, run
 
 
 def call(*args, cwd, check=True, **env):
-    return run(
-        sys.executable,
-        '-m',
-        'aia_mmaction.doctor',
-        *args,
-        cwd=cwd,
-        env=env,
-        check=check)
+    return run(sys.executable,
+               '-m',
+               'aia_mmaction.doctor',
+               *args,
+               cwd=cwd,
+               env=env,
+               check=check)
 
 
 @pytest.fixture
 def broken(tmp_path):
-    return dict(
-        cwd=tmp_path, PYTHONPATH=str(mmaction_without_drn(tmp_path)))
+    return dict(cwd=tmp_path, PYTHONPATH=str(mmaction_without_drn(tmp_path)))
 
 
 def test_report_fix_and_undo(broken, tmp_path):
@@ -76,16 +74,26 @@ def installed_as(monkeypatch, versions):
 
 
 @pytest.mark.parametrize('versions, what, remedy', [
-    ({'mmcv': None, 'mmcv-lite': None},
-     'expected mmcv or mmcv-lite, got neither', 'mmcv-lite>=2.0.0,<2.2.0'),
-    ({'mmcv-lite': '2.2.0'}, 'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
+    ({
+        'mmcv': None,
+        'mmcv-lite': None
+    }, 'expected mmcv or mmcv-lite, got neither', 'mmcv-lite>=2.0.0,<2.2.0'),
+    ({
+        'mmcv-lite': '2.2.0'
+    }, 'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
      'pip install "mmcv-lite>=2.0.0,<2.2.0"'),
-    ({'mmcv': '2.1.0'}, 'got both', 'pip uninstall mmcv mmcv-lite'),
-    ({'mmaction2': '0.24.1'}, 'mmaction2>=1.1.0,<1.3.0, got 0.24.1',
-     'pip install "mmaction2'),
-    ({'mmengine': None}, 'mmengine is not installed', 'pip install "mmengine'),
-    ({'importlib_metadata': None}, 'importlib_metadata',
-     'pip install importlib_metadata'),
+    ({
+        'mmcv': '2.1.0'
+    }, 'got both', 'pip uninstall mmcv mmcv-lite'),
+    ({
+        'mmaction2': '0.24.1'
+    }, 'mmaction2>=1.1.0,<1.3.0, got 0.24.1', 'pip install "mmaction2'),
+    ({
+        'mmengine': None
+    }, 'mmengine is not installed', 'pip install "mmengine'),
+    ({
+        'importlib_metadata': None
+    }, 'importlib_metadata', 'pip install importlib_metadata'),
 ])
 def test_missing_requirements(monkeypatch, versions, what, remedy):
     installed_as(monkeypatch, versions)
@@ -111,20 +119,18 @@ def test_runs_where_nothing_is_installed(tmp_path):
     import aia_mmaction
     (tmp_path / 'aia_mmaction').symlink_to(aia_mmaction.__path__[0])
     # -S: no site-packages
-    report = run(
-        sys.executable,
-        '-S',
-        '-m',
-        'aia_mmaction.doctor',
-        cwd=tmp_path,
-        check=False)
+    report = run(sys.executable,
+                 '-S',
+                 '-m',
+                 'aia_mmaction.doctor',
+                 cwd=tmp_path,
+                 check=False)
     assert 'torch is not installed' in report
     assert 'got neither' in report
-    error = run(
-        sys.executable,
-        '-S',
-        '-c',
-        'import aia_mmaction',
-        cwd=tmp_path,
-        check=False)
+    error = run(sys.executable,
+                '-S',
+                '-c',
+                'import aia_mmaction',
+                cwd=tmp_path,
+                check=False)
     assert 'ImportError: aia_mmaction cannot run here' in error

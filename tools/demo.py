@@ -97,40 +97,39 @@ def plot_curves(curves, path):
     for colour, (name, runs) in zip(('tab:gray', 'tab:red'), curves.items()):
         for i, curve in enumerate(runs):
             epochs, top1 = zip(*curve)
-            axes.plot(
-                epochs,
-                100 * np.array(top1),
-                color=colour,
-                marker='o',
-                label=None if i else name)
+            axes.plot(epochs,
+                      100 * np.array(top1),
+                      color=colour,
+                      marker='o',
+                      label=None if i else name)
     axes.axhline(50, color='black', linestyle=':', linewidth=1)
     axes.annotate('motion right, direction guessed', (1, 51), va='bottom')
-    axes.set(
-        xlabel='epoch',
-        ylabel='top-1 on the test videos (%)',
-        ylim=(0, 101),
-        title='Motion pairs')
+    axes.set(xlabel='epoch',
+             ylabel='top-1 on the test videos (%)',
+             ylim=(0, 101),
+             title='Motion pairs')
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc='lower right')
     figure.savefig(path, dpi=120)
 
 
 def plot_confusion(predictions, classes, path):
-    figure, all_axes = plt.subplots(
-        1, len(predictions), figsize=(11, 5.5), layout='constrained')
+    figure, all_axes = plt.subplots(1,
+                                    len(predictions),
+                                    figsize=(11, 5.5),
+                                    layout='constrained')
     for axes, (name, (scores, labels)) in zip(all_axes, predictions.items()):
         matrix = ConfusionMatrix.calculate(scores, labels).float()
         matrix = 100 * matrix / matrix.sum(dim=1, keepdim=True)
         image = axes.imshow(matrix, cmap='Blues', vmin=0, vmax=100)
         for (row, column), value in np.ndenumerate(matrix.numpy()):
             if value:
-                axes.text(
-                    column,
-                    row,
-                    f'{value:.0f}',
-                    ha='center',
-                    va='center',
-                    color='white' if value > 50 else 'black')
+                axes.text(column,
+                          row,
+                          f'{value:.0f}',
+                          ha='center',
+                          va='center',
+                          color='white' if value > 50 else 'black')
         axes.set_xticks(range(len(classes)), classes, rotation=90)
         axes.set_yticks(range(len(classes)), classes)
         axes.set(title=name, xlabel='predicted')
@@ -142,15 +141,17 @@ def plot_confusion(predictions, classes, path):
 
 def table(rows):
     """Markdown table of {name: [accuracies of every seed]}."""
-    lines = ['| model | seeds | top-1 (%) | pair accuracy (%) |',
-             '|---|---|---|---|']
+    lines = [
+        '| model | seeds | top-1 (%) | pair accuracy (%) |',
+        '|---|---|---|---|'
+    ]
     for name, runs in rows.items():
         cells = []
         for key in ('top-1', 'pair accuracy'):
             values = [100 * run[key] for run in runs]
             each = ', '.join(f'{value:.1f}' for value in values)
-            cells.append(each if len(values) == 1 else
-                         f'{np.mean(values):.1f} ({each})')
+            cells.append(each if len(values) ==
+                         1 else f'{np.mean(values):.1f} ({each})')
         lines.append(f'| {name} | {len(runs)} | {cells[0]} | {cells[1]} |')
     return '\n'.join(lines)
 
@@ -160,18 +161,18 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument('--work-dir',
+                        type=Path,
+                        default=Path('work_dirs/demo'))
     parser.add_argument(
         '--dataset-args',
         nargs=argparse.REMAINDER,
         default=[],
         help='everything after it goes to make_motion_pairs.py')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        help='passed to mim train and mim test')
+    parser.add_argument('--cfg-options',
+                        nargs='+',
+                        default=[],
+                        help='passed to mim train and mim test')
     args = parser.parse_args()
     started = time.time()
 

@@ -9,20 +9,20 @@ def running(num_segments, head=None, **num_clips):
     """A config as MMEngine's RuntimeInfoHook announces it."""
     frames = dict(train=4, val=4, test=4, **{})
     frames.update(num_clips)
-    cfg = dict(
-        model=dict(
-            backbone=dict(type='AIAResNetTSM', num_segments=num_segments),
-            cls_head=dict(type='TSMHead', num_segments=head or num_segments)),
-        **{
-            f'{split}_dataloader': dict(
-                dataset=dict(
-                    type='RepeatDataset',
-                    dataset=dict(pipeline=[
-                        dict(type='DecordInit'),
-                        dict(type='SampleFrames', clip_len=1, num_clips=n)
-                    ])))
-            for split, n in frames.items()
-        })
+    cfg = dict(model=dict(backbone=dict(type='AIAResNetTSM',
+                                        num_segments=num_segments),
+                          cls_head=dict(type='TSMHead',
+                                        num_segments=head or num_segments)),
+               **{
+                   f'{split}_dataloader':
+                   dict(dataset=dict(
+                       type='RepeatDataset',
+                       dataset=dict(pipeline=[
+                           dict(type='DecordInit'),
+                           dict(type='SampleFrames', clip_len=1, num_clips=n)
+                       ])))
+                   for split, n in frames.items()
+               })
     hub = MessageHub.get_instance('a run')
     hub.update_info('cfg', Config(cfg).pretty_text)
 

@@ -56,9 +56,9 @@ class TestPlaces:
         x = torch.randn(4, 64, 6, 5)
         assert torch.equal(conv1(x), attention(conv1.bn(conv1.conv(x)).relu()))
 
-    @pytest.mark.parametrize('position', [
-        f'after_{what}{i}' for what in ('norm', 'conv') for i in (1, 2, 3)
-    ])
+    @pytest.mark.parametrize(
+        'position',
+        [f'after_{what}{i}' for what in ('norm', 'conv') for i in (1, 2, 3)])
     def test_every_position(self, position):
         plugins = [dict(cfg=dict(type='STinC'), position=position)]
         model = build_aia('tsn50', plugins=plugins)
@@ -72,25 +72,24 @@ class TestPlaces:
         plugins = [dict(cfg=dict(type=t)) for t in ('CinST', 'STinC')]
         conv2 = build_aia('tsn50', plugins=plugins).eval().layer1[0].conv2
         first, second = (layer for _, layer in attention_layers(conv2))
-        assert [type(m).__name__ for m in (first, second)] == ['CinST', 'STinC']
+        assert [type(m).__name__
+                for m in (first, second)] == ['CinST', 'STinC']
         x = torch.randn(4, 64, 6, 5)
         expected = second(first(conv2.bn(conv2.conv(x)))).relu()
         assert torch.equal(conv2(x), expected)
 
     def test_parallel_branches_share_num_segments(self):
-        cfg = dict(
-            type='ParallelAttention',
-            branches=[dict(type='CinST'),
-                      dict(type='STinC')])
+        cfg = dict(type='ParallelAttention',
+                   branches=[dict(type='CinST'),
+                             dict(type='STinC')])
         model = build_aia('tsn', plugins=[dict(cfg=cfg)])
         assert model(make_input('tsn')).shape[0] == 8
 
     def test_stages(self):
         plugins = [{**CINST[0], 'stages': (False, True, False, True)}]
         model = build_aia('tsn', plugins=plugins)
-        assert {p.split('.')[0] for p in positions(model)} == {
-            'layer2', 'layer4'
-        }
+        assert {p.split('.')[0]
+                for p in positions(model)} == {'layer2', 'layer4'}
 
     def test_blocks(self):
         model = build_aia('tsn50', plugins=[{**CINST[0], 'blocks': (0, 2)}])
@@ -102,15 +101,14 @@ class TestPlaces:
     def test_every_second_block_of_a_long_stage(self):
         model = build_aia('tsn50', depth=101)
         blocks = [p.split('.')[:2] for p in positions(model)]
-        assert [int(b) for s, b in blocks if s == 'layer3'
-                ] == list(range(0, 23, 2))
+        assert [int(b) for s, b in blocks
+                if s == 'layer3'] == list(range(0, 23, 2))
         assert [int(b) for s, b in blocks if s == 'layer4'] == [0, 1, 2]
 
     @pytest.mark.parametrize('wrapped', [
         dict(shift_place='block'),
-        dict(
-            non_local=((0, 0, 0), (0, 1, 0, 0), (0, ) * 6, (0, ) * 3),
-            non_local_cfg=dict(sub_sample=True, mode='gaussian'))
+        dict(non_local=((0, 0, 0), (0, 1, 0, 0), (0, ) * 6, (0, ) * 3),
+             non_local_cfg=dict(sub_sample=True, mode='gaussian'))
     ])
     def test_wrapped_blocks(self, wrapped):
         model = build_aia('tsm', depth=50, **wrapped)
@@ -119,9 +117,7 @@ class TestPlaces:
 
     def test_temporal_pool_halves_the_segments(self):
         model = build_aia('tsm', temporal_pool=True)
-        segments = [
-            m.num_segments for n, m in attention_layers(model)
-        ]
+        segments = [m.num_segments for n, m in attention_layers(model)]
         assert segments == [4] * 2 + [2] * 6
         assert model(make_input('tsm')).shape[0] == 4
 
@@ -172,11 +168,10 @@ class TestPlainNetwork:
         from mmengine.runner import load_checkpoint
         MMLogger.get_instance('test_plugins')
         recognizer = MODELS.build(
-            dict(
-                type='Recognizer2D',
-                backbone=dict(type='AIAResNet', depth=18, num_segments=4),
-                cls_head=dict(type='TSNHead', num_classes=3,
-                              in_channels=512)))
+            dict(type='Recognizer2D',
+                 backbone=dict(type='AIAResNet', depth=18, num_segments=4),
+                 cls_head=dict(type='TSNHead', num_classes=3,
+                               in_channels=512)))
         state = {
             k: v
             for k, v in recognizer.state_dict().items() if not is_aia(k)
@@ -207,28 +202,25 @@ class TestInsertPlugins:
 
     def test_on_a_recognizer(self):
         recognizer = MODELS.build(
-            dict(
-                type='Recognizer2D',
-                backbone=dict(
-                    type='ResNetTSM', depth=18, num_segments=4),
-                cls_head=dict(
-                    type='TSMHead',
-                    num_classes=3,
-                    in_channels=512,
-                    num_segments=4)))
+            dict(type='Recognizer2D',
+                 backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
+                 cls_head=dict(type='TSMHead',
+                               num_classes=3,
+                               in_channels=512,
+                               num_segments=4)))
         insert_plugins(recognizer, CINST)
         assert len(attention_layers(recognizer.backbone)) == 8
 
     def test_twice(self):
         model = build_aia('tsn50')
         insert_plugins(model, [dict(cfg=dict(type='STinC'))])
-        assert [type(m).__name__ for _, m in attention_layers(model.layer1[0])
-                ] == ['CinST', 'STinC']
+        assert [
+            type(m).__name__ for _, m in attention_layers(model.layer1[0])
+        ] == ['CinST', 'STinC']
 
     def test_copies_are_independent(self, network):
         model = build_aia(network)
-        for other in (copy.deepcopy(model),
-                      pickle.loads(pickle.dumps(model))):
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             before = copy.deepcopy(model.state_dict())
             other.init_weights()
             for key, value in model.state_dict().items():
@@ -238,8 +230,7 @@ class TestInsertPlugins:
 @pytest.mark.parametrize('bad, error', [
     (dict(cfg=dict(type='CinTS')), "got 'CinTS'. Did you mean 'CinST'"),
     (dict(cfg=dict(type='aia_mmaction.CinTS')), "got 'aia_mmaction.CinTS'"),
-    (dict(
-        cfg=dict(type='ParallelAttention', branches=[dict(type='cinst')])),
+    (dict(cfg=dict(type='ParallelAttention', branches=[dict(type='cinst')])),
      "got 'cinst'. Did you mean 'CinST'"),
     (dict(cfg=dict(type='CinST'), position='after_norm'),
      "got 'after_norm'. The paper uses after_norm2"),
@@ -249,8 +240,8 @@ class TestInsertPlugins:
     (dict(cfg=dict(type='CinST'), stages=(True, True, True)),
      r'stages to hold 4 bools.*got \(True, True, True\)'),
     (dict(cfg=dict(type='CinST'), stages=True), 'stages to hold 4 bools'),
-    (dict(cfg=dict(type='CinST'), blocks=(0, 2)),
-     r'blocks between 0 and 1 for stage 0.*got \[2\]'),
+    (dict(cfg=dict(type='CinST'),
+          blocks=(0, 2)), r'blocks between 0 and 1 for stage 0.*got \[2\]'),
     (dict(cfg=dict(type='CinST'), blocks=1), 'blocks to be indices'),
     (dict(cfg=dict(type='CinST'), postion='after_norm1'), 'got postion'),
     (dict(cfg=dict(type='CinST', num_segments=8)),
@@ -278,10 +269,11 @@ def test_not_a_backbone():
 
 def test_activation_with_parameters():
     with pytest.raises(ValueError, match='activation without parameters'):
-        build_aia(
-            'tsn',
-            act_cfg=dict(type='PReLU'),
-            plugins=[{**CINST[0], 'position': 'after_norm1'}])
+        build_aia('tsn',
+                  act_cfg=dict(type='PReLU'),
+                  plugins=[{
+                      **CINST[0], 'position': 'after_norm1'
+                  }])
 
 
 class TestNumSegments:
@@ -291,19 +283,18 @@ class TestNumSegments:
             insert_plugins(build_plain('tsn'), CINST)
 
     def test_argument_against_backbone(self):
-        with pytest.raises(
-                ValueError, match='8 in the argument, 4 in the backbone'):
+        with pytest.raises(ValueError,
+                           match='8 in the argument, 4 in the backbone'):
             insert_plugins(build_plain('tsm'), CINST, num_segments=8)
 
     def test_head_against_backbone(self):
         recognizer = MODELS.build(
-            dict(
-                type='Recognizer2D',
-                backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
-                cls_head=dict(
-                    type='TSMHead', num_classes=3, in_channels=512)))
-        with pytest.raises(
-                ValueError, match='4 in the backbone, 8 in the head'):
+            dict(type='Recognizer2D',
+                 backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
+                 cls_head=dict(type='TSMHead', num_classes=3,
+                               in_channels=512)))
+        with pytest.raises(ValueError,
+                           match='4 in the backbone, 8 in the head'):
             insert_plugins(recognizer, CINST)
 
     def test_useless_for_3d(self):

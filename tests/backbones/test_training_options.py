@@ -101,8 +101,8 @@ def test_frozen_stages(network):
     model = build_aia(network, frozen_stages=2).train()
     model(make_input(network)).sum().backward()
     for name, parameter in model.named_parameters():
-        frozen = name.split('.')[0] in ('layer1', 'layer2') or (
-            name.startswith('conv1'))
+        frozen = name.split('.')[0] in ('layer1',
+                                        'layer2') or (name.startswith('conv1'))
         assert parameter.requires_grad != frozen, name
         assert (parameter.grad is None) == frozen, name
     for name, layer in attention_layers(model):
@@ -142,17 +142,15 @@ def test_tsm_optim_wrapper_constructor(name):
         'r2plus1d': ('Recognizer3D', dict(type='I3DHead')),
     }[name]
     model = MODELS.build(
-        dict(
-            type=recognizer,
-            backbone=dict(type='AIAResNet', depth=18),
-            cls_head=dict(num_classes=3, in_channels=512, **head)))
+        dict(type=recognizer,
+             backbone=dict(type='AIAResNet', depth=18),
+             cls_head=dict(num_classes=3, in_channels=512, **head)))
     model.backbone = build_aia(name)
     wrapper = build_optim_wrapper(
         model,
-        ConfigDict(
-            constructor='TSMOptimWrapperConstructor',
-            paramwise_cfg=dict(fc_lr5=True),
-            optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))
+        ConfigDict(constructor='TSMOptimWrapperConstructor',
+                   paramwise_cfg=dict(fc_lr5=True),
+                   optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))
     groups = [(id(p), group['lr'], group['weight_decay'])
               for group in wrapper.optimizer.param_groups
               for p in group['params']]
@@ -169,10 +167,9 @@ def test_tsm_optim_wrapper_constructor(name):
 
 def test_max_testing_views():
     model = MODELS.build(
-        dict(
-            type='Recognizer2D',
-            backbone=dict(type='AIAResNet', depth=18, num_segments=4),
-            cls_head=dict(type='TSNHead', num_classes=3, in_channels=512)))
+        dict(type='Recognizer2D',
+             backbone=dict(type='AIAResNet', depth=18, num_segments=4),
+             cls_head=dict(type='TSNHead', num_classes=3, in_channels=512)))
     model.eval()
     clips = torch.randn(1, 3 * 4, 3, 32, 32)
     with torch.no_grad():

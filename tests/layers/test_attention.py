@@ -36,7 +36,8 @@ def authors_name(name):
 def load_golden(layer, case):
     module = LAYERS[layer](int(golden(layer, case, 'num_segments'))).double()
     module.load_state_dict({
-        name: golden(layer, case, f'param/{authors_name(name)}')
+        name:
+        golden(layer, case, f'param/{authors_name(name)}')
         for name in module.state_dict()
     })
     return module
@@ -59,12 +60,12 @@ def to_5d(x, num_segments):
 def test_equals_authors_code(layer, case, mode, dims):
     module = load_golden(layer, case).train(mode == 'train')
     num_segments = module.num_segments
-    x, grad_output, y, grad_x = (
-        golden(layer, case, key)
-        for key in ('x', 'grad_output', f'{mode}/y', f'{mode}/grad_x'))
+    x, grad_output, y, grad_x = (golden(layer, case, key)
+                                 for key in ('x', 'grad_output', f'{mode}/y',
+                                             f'{mode}/grad_x'))
     if dims == 5:
-        x, grad_output, y, grad_x = (
-            to_5d(t, num_segments) for t in (x, grad_output, y, grad_x))
+        x, grad_output, y, grad_x = (to_5d(t, num_segments)
+                                     for t in (x, grad_output, y, grad_x))
         module.num_segments = None
     x.requires_grad_()
 
@@ -100,8 +101,8 @@ def numpy_gate(x, axis, module):
         ]
         z = sum(
             correlate(p, w, mode='constant') for p, w in zip(pooled, weight))
-        z = (z - norm.running_mean.item()) / np.sqrt(
-            norm.running_var.item() + norm.eps)
+        z = (z - norm.running_mean.item()) / np.sqrt(norm.running_var.item() +
+                                                     norm.eps)
         z = z * norm.weight.item() + norm.bias.item()
         gate = 1 / (1 + np.exp(-z))
         gates.append(
@@ -249,8 +250,8 @@ class TestBadInput:
             CinST(num_segments=2)(torch.ones(2, 3, 4, 4, dtype=torch.int64))
 
     def test_broken_clips(self):
-        with pytest.raises(
-                ValueError, match='num_segments=8 frames, got a batch of 12'):
+        with pytest.raises(ValueError,
+                           match='num_segments=8 frames, got a batch of 12'):
             CinST(num_segments=8)(torch.randn(12, 3, 4, 4))
 
     def test_folded_frames_without_num_segments(self):

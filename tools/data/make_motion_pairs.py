@@ -62,9 +62,8 @@ def trajectory(motion, num_frames, rng):
 def background(size, rng):
     """A static texture: smooth random blobs of two scales, ``[H, W, 3]``."""
     texture = sum(
-        weight * cv2.resize(
-            rng.uniform(0, 1, (cells, cells, 3)), (size, size),
-            interpolation=cv2.INTER_CUBIC)
+        weight * cv2.resize(rng.uniform(0, 1, (cells, cells, 3)), (size, size),
+                            interpolation=cv2.INTER_CUBIC)
         for cells, weight in ((4, 0.6), (12, 0.4)))
     return np.clip(texture, 0, 1) * 120
 
@@ -74,9 +73,9 @@ def draw(canvas, sides, x, y, radius, turn, colour):
     scale = canvas.shape[0] * 2**SUBPIXEL_BITS
     centre = np.array([x, y]) * scale
     if sides == 0:
-        cv2.circle(canvas, centre.round().astype(int).tolist(),
-                   round(radius * scale), colour, -1, cv2.LINE_AA,
-                   SUBPIXEL_BITS)
+        cv2.circle(canvas,
+                   centre.round().astype(int).tolist(), round(radius * scale),
+                   colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
         return
     angles = turn + np.arange(sides) * 2 * np.pi / sides
     corners = centre + radius * scale * np.stack(
@@ -111,8 +110,8 @@ def render(label, num_frames, size, rng):
 def write_video(path, frames):
     """Write a video so that it is there as a whole or not at all."""
     draft = path.with_name(f'draft_{path.name}')
-    writer = cv2.VideoWriter(
-        str(draft), cv2.VideoWriter_fourcc(*'MJPG'), 12, frames.shape[2:0:-1])
+    writer = cv2.VideoWriter(str(draft), cv2.VideoWriter_fourcc(*'MJPG'), 12,
+                             frames.shape[2:0:-1])
     if not writer.isOpened():
         raise OSError(
             f'Cannot write {draft}: expected an OpenCV that encodes Motion '
@@ -176,8 +175,8 @@ def main():
                      f'{args.num_frames} of {args.size}')
     args.out.mkdir(parents=True, exist_ok=True)
     write_text(args.out / 'label_map.txt', CLASSES)
-    for split, num_videos in (('train', args.num_train),
-                              ('test', args.num_test)):
+    for split, num_videos in (('train', args.num_train), ('test',
+                                                          args.num_test)):
         make_split(args.out, split, num_videos, args.num_frames, args.size,
                    args.seed)
 

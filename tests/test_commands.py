@@ -1,0 +1,417 @@
+"""What a user types, run as a user types it."""
+import json
+import re
+import sys
+
+import cv2
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import MODELS
+
+from .backbones.test_training_options import torchvision_layout
+from .conftest import REPO, mim, run
+
+pytestmark = pytest.mark.slow
+
+# Nothing in these tests is large enough for worker processes.
+IN_PROCESS = [
+    f'{split}_dataloader.{key}' for split in ('train', 'val', 'test')
+    for key in ('num_workers=0', 'persistent_workers=False')
+]
+MISSING = r'(\d+) of (\d+) keys of the attention are not in the checkpoint'
+# A plain TSM as somebody has it who does not know this project.
+PLAIN_TSM = """
+_base_ = 'mmaction::_base_/default_runtime.py'
+pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=4),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCHW'),
+    dict(type='PackActionInputs')
+]
+model = dict(
+    type='Recognizer2D',
+    backbone=dict(
+        type='ResNetTSM', depth=18, num_segments=4, pretrained=None,
+        pretrained2d=False),
+    cls_head=dict(
+        type='TSMHead', num_classes=8, in_channels=512, num_segments=4,
+        average_clips='prob'),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor', mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375], format_shape='NCHW'))
+train_dataloader = dict(
+    batch_size=8, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='VideoDataset',
+        ann_file='data/motion_pairs/motion_pairs_train_list_videos.txt',
+        data_prefix=dict(video='data/motion_pairs/videos'),
+        pipeline=pipeline))
+val_dataloader = dict(
+    batch_size=8, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='VideoDataset',
+        ann_file='data/motion_pairs/motion_pairs_test_list_videos.txt',
+        data_prefix=dict(video='data/motion_pairs/videos'),
+        pipeline=pipeline, test_mode=True))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='AccMetric')
+test_evaluator = val_evaluator
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+"""
+
+
+def last_checkpoint(work_dir):
+    return (work_dir / 'last_checkpoint').read_text().strip()
+
+
+def scalars(work_dir, key):
+    """All logged values of a scalar, over all runs in a work_dir."""
+    lines = [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+    return [line[key] for line in lines if key in line]
+
+
+def reported_accuracy(log):
+    return float(re.findall(r'acc/top1: ([\d.]+)', log)[-1])
+
+
+class TestMainJob:
+    """`mim train mmaction configs/tsm_r50_cinst_sthv1.py`."""
+
+    config = REPO / 'configs' / 'tsm_r50_cinst_sthv1.py'
+
+    @pytest.fixture
+    def sthv1(self, tmp_path):
+        """Something-Something V1 as MMAction2's data guide lays it out."""
+        rng = np.random.default_rng(0)
+        root = tmp_path / 'data' / 'sthv1'
+        for split, videos in (('train', (1, 2)), ('val', (3, 4))):
+            lines = []
+            for video in videos:
+                folder = root / 'rawframes' / str(video)
+                folder.mkdir(parents=True)
+                for frame in range(1, 11):
+                    image = rng.integers(0, 255, (100, 132, 3), np.uint8)
+                    cv2.imwrite(str(folder / f'{frame:05}.jpg'), image)
+                lines.append(f'{video} 10 {video + 100}\n')
+            list_file = root / f'sthv1_{split}_list_rawframes.txt'
+            list_file.write_text(''.join(lines))
+        plain = MODELS.build(dict(type='ResNet', depth=50))
+        torch.save(torchvision_layout(plain), tmp_path / 'resnet50.pth')
+        return tmp_path
+
+    def test_train_test_and_predict(self, sthv1):
+        options = [
+            'model.backbone.pretrained=resnet50.pth', *IN_PROCESS,
+            *(f'{s}_dataloader.batch_size=2' for s in ('train', 'val'))
+        ]
+        log = mim('train',
+                  'mmaction',
+                  self.config,
+                  '--cfg-options',
+                  'train_cfg.max_epochs=1',
+                  *options,
+                  cwd=sthv1)
+        (missing, of), = re.findall(MISSING, log)
+        assert missing == of == str(16 * 4 * 5)
+
+        checkpoint = sthv1 / 'work_dirs/tsm_r50_cinst_sthv1/epoch_1.pth'
+        log = mim('test',
+                  'mmaction',
+                  self.config,
+                  '--checkpoint',
+                  checkpoint,
+                  '--dump',
+                  'pred.pkl',
+                  '--cfg-options',
+                  *options,
+                  cwd=sthv1)
+        dumped = mmengine.load(sthv1 / 'pred.pkl')
+        assert [d['gt_label'].item() for d in dumped] == [103, 104]
+
+        from mmaction.apis import inference_recognizer, init_recognizer
+        model = init_recognizer(str(self.config),
+                                str(checkpoint),
+                                device='cpu')
+        result = inference_recognizer(
+            model,
+            dict(frame_dir=str(sthv1 / 'data/sthv1/rawframes/3'),
+                 total_frames=10,
+                 filename_tmpl='{:05}.jpg',
+                 start_index=1,
+                 modality='RGB',
+                 label=-1))
+        torch.testing.assert_close(result.pred_score,
+                                   dumped[0]['pred_score'],
+                                   rtol=0,
+                                   atol=1e-5)
+
+    def test_without_the_dataset(self, tmp_path):
+        log = mim('train', 'mmaction', self.config, cwd=tmp_path, check=False)
+        assert 'data/sthv1/sthv1_train_list_rawframes.txt' in log
+        assert "the README's section Datasets, Something-Something V1" in log
+        readme = (REPO / 'README.md').read_text()
+        assert '## Datasets' in readme
+        assert '### Something-Something V1' in readme
+
+
+def test_training_run(motion_pairs, tmp_path):
+    """Loss falls, training resumes, test reproduces validation."""
+    config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
+    options = [
+        *IN_PROCESS, 'default_hooks.logger.interval=1',
+        'train_dataloader.batch_size=8', 'train_dataloader.dataset.indices=16',
+        'param_scheduler=None', 'optim_wrapper.optimizer.lr=0.01'
+    ]
+
+    def train(max_epochs, *args):
+        return mim('train',
+                   'mmaction',
+                   config,
+                   '--work-dir',
+                   tmp_path,
+                   '--seed',
+                   0,
+                   *args,
+                   '--cfg-options',
+                   *options,
+                   f'train_cfg.max_epochs={max_epochs}',
+                   cwd=motion_pairs)
+
+    train(6)
+    loss = scalars(tmp_path, 'loss')
+    assert len(loss) == 6 * 2
+    assert np.mean(loss[-2:]) < 0.8 * np.mean(loss[:2])
+
+    log = train(7, '--resume')
+    assert 'resumed epoch: 6' in log
+    assert len(scalars(tmp_path, 'loss')) == 7 * 2
+    accuracy = scalars(tmp_path, 'acc/top1')
+    assert len(accuracy) == 7
+
+    log = mim('test',
+              'mmaction',
+              config,
+              '--checkpoint',
+              last_checkpoint(tmp_path),
+              '--work-dir',
+              tmp_path / 'test',
+              '--dump',
+              tmp_path / 'pred.pkl',
+              '--cfg-options',
+              *options,
+              cwd=motion_pairs)
+    assert reported_accuracy(log) == pytest.approx(accuracy[-1], abs=1e-4)
+    dumped = mmengine.load(tmp_path / 'pred.pkl')
+    assert len(dumped) == 8
+    assert sorted(d['gt_label'].item() for d in dumped) == list(range(8))
+
+    from mmaction.apis import MMAction2Inferencer
+    inferencer = MMAction2Inferencer(rec=str(config),
+                                     rec_weights=last_checkpoint(tmp_path),
+                                     device='cpu')
+    video = motion_pairs / 'data/motion_pairs/videos/test/00000.avi'
+    scores = inferencer(str(video))['predictions'][0]['rec_scores'][0]
+    np.testing.assert_allclose(scores,
+                               dumped[0]['pred_score'].numpy(),
+                               rtol=0,
+                               atol=1e-5)
+
+
+def test_amp(motion_pairs, tmp_path):
+    config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
+    log = mim('train',
+              'mmaction',
+              config,
+              '--work-dir',
+              tmp_path,
+              '--amp',
+              '--cfg-options',
+              *IN_PROCESS,
+              'train_cfg.max_epochs=1',
+              'train_dataloader.dataset.indices=16',
+              'default_hooks.logger.interval=1',
+              'param_scheduler=None',
+              cwd=motion_pairs)
+    assert "type='AmpOptimWrapper'" in log
+    loss = scalars(tmp_path, 'loss')
+    assert loss and np.isfinite(loss).all()
+
+
+def test_num_segments_disagree(motion_pairs, tmp_path):
+    config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
+    log = mim('train',
+              'mmaction',
+              config,
+              '--work-dir',
+              tmp_path,
+              '--cfg-options',
+              'model.backbone.num_segments=4',
+              *IN_PROCESS,
+              cwd=motion_pairs,
+              check=False)
+    assert 'expected 4 frames per clip everywhere' in log
+    assert 'got 8 in SampleFrames of train_dataloader' in log
+
+
+def test_r2plus1d(motion_pairs, tmp_path):
+    """Kinetics-400's layout, filled with other videos."""
+    root = tmp_path / 'data' / 'kinetics400'
+    root.mkdir(parents=True)
+    source = motion_pairs / 'data/motion_pairs'
+    for split in ('train', 'val'):
+        (root / f'videos_{split}').symlink_to(source / 'videos')
+        (root / f'kinetics400_{split}_list_videos.txt'
+         ).write_text('test/00000.avi 0\ntest/00001.avi 1\n')
+    log = mim('train',
+              'mmaction',
+              REPO / 'configs/r2plus1d_r34_cinst_kinetics400.py',
+              '--cfg-options',
+              *IN_PROCESS,
+              'train_cfg.max_epochs=1',
+              'train_cfg.val_interval=1',
+              'train_dataloader.batch_size=2',
+              'train_dataloader.dataset.pipeline.1.frame_interval=1',
+              'train_dataloader.dataset.pipeline.5.scale=(64,64)',
+              'default_hooks.logger.interval=1',
+              cwd=tmp_path)
+    assert 'acc/top1' in log
+    loss = scalars(tmp_path / 'work_dirs/r2plus1d_r34_cinst_kinetics400',
+                   'loss')
+    assert len(loss) == 1 and np.isfinite(loss[0])
+
+
+class TestThreeWays:
+    """AIA in a config or model of somebody else."""
+
+    @pytest.fixture(scope='class')
+    def plain(self, motion_pairs):
+        (motion_pairs / 'plain_tsm.py').write_text(PLAIN_TSM)
+        mim('train', 'mmaction', 'plain_tsm.py', cwd=motion_pairs)
+        return motion_pairs
+
+    def train_and_test(self, cwd, config, *options, cfg_options=()):
+        cfg_options = (['--cfg-options', *cfg_options] if cfg_options else [])
+        log = mim('train',
+                  'mmaction',
+                  config,
+                  '--work-dir',
+                  cwd / 'work_dirs' / 'aia',
+                  *options,
+                  *cfg_options,
+                  cwd=cwd)
+        work_dir = cwd / 'work_dirs' / 'aia'
+        checkpoint = last_checkpoint(work_dir)
+        assert any('gate_c' in key
+                   for key in torch.load(checkpoint)['state_dict'])
+        accuracy = scalars(work_dir, 'acc/top1')[-1]
+        tested = mim('test',
+                     'mmaction',
+                     config,
+                     '--checkpoint',
+                     checkpoint,
+                     '--work-dir',
+                     work_dir / 'test',
+                     *cfg_options,
+                     cwd=cwd)
+        assert reported_accuracy(tested) == pytest.approx(accuracy, abs=1e-4)
+        return log
+
+    def test_child_config_fine_tunes_a_plain_checkpoint(self, plain):
+        (plain / 'aia_tsm.py').write_text(
+            "_base_ = 'plain_tsm.py'\n"
+            "load_from = 'work_dirs/plain_tsm/epoch_1.pth'\n"
+            'model = dict(backbone=dict(\n'
+            "    type='aia_mmaction.AIAResNetTSM',\n"
+            "    plugins=[dict(cfg=dict(type='STinC'),\n"
+            '                  stages=(False, True, True, True))]))\n')
+        log = self.train_and_test(plain, 'aia_tsm.py')
+        (missing, of), = re.findall(MISSING, log)
+        assert missing == of == str(6 * 4 * 5)
+        assert '0 other keys are missing' in log
+
+    def test_cfg_options_on_mmaction2_s_config(self, plain):
+        root, data = 'data/motion_pairs', []
+        for split, part in (('train', 'train'), ('val', 'test'), ('test',
+                                                                  'test')):
+            dataset = f'{split}_dataloader.dataset'
+            list_file = f'{root}/motion_pairs_{part}_list_videos.txt'
+            data += [
+                f'{dataset}.ann_file={list_file}',
+                f'{dataset}.data_prefix.video={root}/videos',
+                f'{dataset}.indices=8', f'{dataset}.pipeline.3.scale=(-1,64)',
+                f'{dataset}.pipeline.4.'
+                f'{"input_size" if split == "train" else "crop_size"}=64',
+                f'{split}_dataloader.batch_size=4'
+            ]
+        # Validation and test of this config differ in views; make them agree.
+        data += [
+            'train_dataloader.dataset.pipeline.5.scale=(64,64)',
+            'test_dataloader.dataset.pipeline.1.twice_sample=False',
+            'test_dataloader.dataset.pipeline.4.type=CenterCrop'
+        ]
+        self.train_and_test(
+            plain,
+            'tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv2-rgb.py',
+            cfg_options=[
+                'model.backbone.type=aia_mmaction.AIAResNetTSM',
+                'model.backbone.pretrained=None',
+                'model.backbone.pretrained2d=False', *data, *IN_PROCESS,
+                'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1'
+            ])
+
+    def test_insert_plugins_into_a_model(self, plain, monkeypatch):
+        (plain / 'my_backbone.py').write_text(
+            'from aia_mmaction import insert_plugins\n'
+            'from mmaction.models import ResNetTSM\n'
+            'from mmaction.registry import MODELS\n\n\n'
+            '@MODELS.register_module()\n'
+            'def MyBackbone(**kwargs):\n'
+            '    model = ResNetTSM(**kwargs)\n'
+            "    return insert_plugins(model, [dict(cfg=dict(type='CinST'))])"
+            '\n')
+        (plain / 'my_config.py').write_text(
+            "_base_ = 'plain_tsm.py'\n"
+            "custom_imports = dict(imports=['my_backbone'])\n"
+            "model = dict(backbone=dict(type='MyBackbone'))\n")
+        monkeypatch.setenv('PYTHONPATH', str(plain))
+        self.train_and_test(plain, 'my_config.py')
+
+
+def test_demo(tmp_path):
+    out = run(sys.executable,
+              REPO / 'tools/demo.py',
+              '--cfg-options',
+              *IN_PROCESS,
+              'train_cfg.max_epochs=1',
+              'param_scheduler=None',
+              '--dataset-args',
+              '--num-train',
+              16,
+              '--num-test',
+              8,
+              cwd=tmp_path)
+    report = (tmp_path / 'work_dirs/demo/report.md').read_text()
+    rows = re.findall(r'\| (TSN-R18.*?) \| 1 \| ([\d.]+) \| ([\d.]+) \|',
+                      report)
+    assert [name for name, _, _ in rows] == ['TSN-R18', 'TSN-R18 + CinST']
+    for _, top1, pairs in rows:
+        assert float(top1) <= float(pairs) <= 100
+        # 8 videos
+        assert float(top1) % 12.5 == 0
+    assert out.count('Epoch(train)') >= 2
+    for name in ('learning_curves.png', 'confusion.png'):
+        assert name in report
+        assert cv2.imread(str(tmp_path / 'work_dirs/demo' / name)) is not None
