@@ -116,7 +116,7 @@ def plot_curves(curves, path):
 def plot_confusion(predictions, classes, path):
     figure, all_axes = plt.subplots(1,
                                     len(predictions),
-                                    figsize=(11, 5.5),
+                                    figsize=(11, 6.6),
                                     layout='constrained')
     for axes, (name, (scores, labels)) in zip(all_axes, predictions.items()):
         matrix = ConfusionMatrix.calculate(scores, labels).float()

@@ -18,7 +18,7 @@ The result has MMAction2's layout for VideoDataset:
 
 Examples:
     python tools/data/make_motion_pairs.py data/motion_pairs
-    python tools/data/make_motion_pairs.py /tmp/tiny --num-train 16 --num-test 8
+    python tools/data/make_motion_pairs.py tiny --num-train 16 --num-test 8
 """
 import argparse
 import os
@@ -162,7 +162,13 @@ def main():
     parser.add_argument('out', type=Path, help='folder of the dataset')
     parser.add_argument('--num-train', type=int, default=800)
     parser.add_argument('--num-test', type=int, default=400)
-    parser.add_argument('--num-frames', type=int, default=16)
+    parser.add_argument(
+        '--num-frames',
+        type=int,
+        default=24,
+        help='an odd multiple of the frames that a network samples: else '
+        'SampleFrames in test mode meets the two directions at different '
+        'moments, which is a hint')
     # Not every size will do: decord 0.6 cannot read videos 48 pixels wide.
     parser.add_argument('--size', type=int, default=64, help='side in pixels')
     parser.add_argument('--seed', type=int, default=0)
