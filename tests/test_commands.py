@@ -190,16 +190,16 @@ def test_training_run(motion_pairs, tmp_path):
                    f'train_cfg.max_epochs={max_epochs}',
                    cwd=motion_pairs)
 
-    train(6)
+    train(12)
     loss = scalars(tmp_path, 'loss')
-    assert len(loss) == 6 * 2
-    assert np.mean(loss[-2:]) < 0.8 * np.mean(loss[:2])
+    assert len(loss) == 12 * 2
+    assert np.mean(loss[-4:]) < 0.8 * np.mean(loss[:4])
 
-    log = train(7, '--resume')
-    assert 'resumed epoch: 6' in log
-    assert len(scalars(tmp_path, 'loss')) == 7 * 2
+    log = train(13, '--resume')
+    assert 'resumed epoch: 12' in log
+    assert len(scalars(tmp_path, 'loss')) == 13 * 2
     accuracy = scalars(tmp_path, 'acc/top1')
-    assert len(accuracy) == 7
+    assert len(accuracy) == 13
 
     log = mim('test',
               'mmaction',
