@@ -9,6 +9,18 @@ from aia_mmaction import ops
 from .context_gate import ContextGate
 
 
+def check_whole_clips(x: Tensor, num_segments: Optional[int],
+                      module: nn.Module) -> None:
+    """Raise a ValueError if frames in the batch axis do not make clips."""
+    if num_segments is not None and x.dim() == 4 and (x.shape[0] %
+                                                      num_segments):
+        raise ValueError(
+            f'{type(module).__name__}: expected whole clips of num_segments='
+            f'{num_segments} frames, got a batch of {x.shape[0]} frames, not '
+            'a multiple of it. Give num_clips of the pipeline and '
+            'num_segments of backbone and head the same value.')
+
+
 class ContextAttention(nn.Module):
     """Base of the attention layers.
 
@@ -93,13 +105,7 @@ class ContextAttention(nn.Module):
                 f'{tuple(x.shape)}, whose first axis holds the frames of '
                 f"all clips, got None. Set it: dict(type='{name}', "
                 'num_segments=8).')
-        if x.shape[0] % self.num_segments:
-            raise ValueError(
-                f'{name}: expected whole clips of num_segments='
-                f'{self.num_segments} frames, got a batch of {x.shape[0]} '
-                'frames, not a multiple of it. Give num_clips of the '
-                'pipeline and num_segments of backbone and head the same '
-                'value.')
+        check_whole_clips(x, self.num_segments, self)
 
     def extra_repr(self) -> str:
         return f'num_segments={self.num_segments}'

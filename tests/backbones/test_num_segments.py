@@ -1,4 +1,5 @@
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
@@ -7,8 +8,7 @@ from .conftest import build_aia
 
 def running(num_segments, head=None, **num_clips):
     """A config as MMEngine's RuntimeInfoHook announces it."""
-    frames = dict(train=4, val=4, test=4, **{})
-    frames.update(num_clips)
+    frames = {'train': 4, 'val': 4, 'test': 4, **num_clips}
     cfg = dict(model=dict(backbone=dict(type='AIAResNetTSM',
                                         num_segments=num_segments),
                           cls_head=dict(type='TSMHead',
@@ -57,3 +57,10 @@ def test_config_of_another_model():
 
 def test_no_run():
     build_aia('tsm').train()
+
+
+def test_plain_network_takes_any_number_of_frames():
+    """TSN is often tested with 25 frames."""
+    model = build_aia('tsn', plugins=[])
+    running(4, test=25)
+    assert model.eval()(torch.randn(25, 3, 32, 32)).shape[0] == 25

@@ -84,12 +84,15 @@ def test_init_weights_keeps_loaded_attention(tmp_path):
         assert torch.equal(model.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize('name', ['tsn50', 'r2plus1d'])
+@pytest.mark.parametrize('name', ['tsn50', 'tsm', 'r2plus1d'])
 def test_with_cp(name):
     x = make_input(name)
     grads = []
     for with_cp in (False, True):
-        model = build_aia(name, with_cp=with_cp)
+        # MMAction2's 2-D BasicBlock has no with_cp.
+        model = build_aia(name,
+                          with_cp=with_cp,
+                          depth=18 if name == 'r2plus1d' else 50)
         model(x.clone().requires_grad_()).square().mean().backward()
         grads.append({n: p.grad for n, p in model.named_parameters()})
     assert any(is_aia(n) for n in grads[0])
