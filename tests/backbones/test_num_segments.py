@@ -6,7 +6,7 @@ from mmengine.logging import MessageHub
 from .conftest import build_aia
 
 
-def running(num_segments, head=None, **num_clips):
+def running(num_segments, head=None, backbone='AIAResNetTSM', **num_clips):
     """A config as MMEngine's RuntimeInfoHook announces it."""
     frames = {'train': 4, 'val': 4, 'test': 4, **num_clips}
     cfg = dict(model=dict(backbone=dict(type='AIAResNetTSM',
@@ -62,5 +62,5 @@ def test_no_run():
 def test_plain_network_takes_any_number_of_frames():
     """TSN is often tested with 25 frames."""
     model = build_aia('tsn', plugins=[])
-    running(4, test=25)
+    running(4, backbone='AIAResNet', test=25)
     assert model.eval()(torch.randn(25, 3, 32, 32)).shape[0] == 25

@@ -85,6 +85,11 @@ class TestPlaces:
         model = build_aia('tsn', plugins=[dict(cfg=cfg)])
         assert model(make_input('tsn')).shape[0] == 8
 
+    def test_class_as_type(self):
+        """As in MMEngine's pure-Python configs."""
+        model = build_aia('tsn', plugins=[dict(cfg=dict(type=CinST))])
+        assert len(positions(model)) == 8
+
     def test_stages(self):
         plugins = [{**CINST[0], 'stages': (False, True, False, True)}]
         model = build_aia('tsn', plugins=plugins)
