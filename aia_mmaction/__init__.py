@@ -8,9 +8,23 @@ import sys
 
 from .version import __version__
 
-# The package is imported before a module of it that is run with `python -m`,
-# with this argv. The doctor must run where an import would fail.
-if getattr(sys, 'argv', [])[:1] != ['-m']:
+
+def _imported_for_the_doctor() -> bool:
+    """Whether this is ``python -m aia_mmaction.doctor``.
+
+    Python imports a package before a module of it that it is to run, and the
+    doctor must run where the import below would fail.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if (frame.f_globals.get('__name__') == 'runpy'
+                and frame.f_locals.get('mod_name') == f'{__name__}.doctor'):
+            return True
+        frame = frame.f_back
+    return False
+
+
+if not _imported_for_the_doctor():
     from .requirements import check_requirements
     check_requirements()
 

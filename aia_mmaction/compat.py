@@ -8,12 +8,13 @@ of :mod:`aia_mmaction.doctor`.
 import inspect
 import os
 from functools import wraps
-from typing import Callable, List, NamedTuple
+from typing import Callable, List, NamedTuple, Set
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
+from mmengine.model import BaseModule
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from . import drn
@@ -55,18 +56,45 @@ def _method_in_checkpoint(obj: type, name: str) -> Callable:
         'Do not load files that you do not trust.')
 
 
+class _ArrayName:
+    """What ``numpy.ndarray`` means in a checkpoint: a name, nothing to call.
+
+    PyTorch calls what is allow-listed with the file's own arguments, and an
+    ndarray of objects over a buffer of bytes reads arbitrary memory.
+    """
+
+    def __new__(cls, *args):
+        raise ValueError(
+            'Checkpoint refused: expected arrays as NumPy pickles them, got a '
+            'call of numpy.ndarray, which no checkpoint of MMEngine makes. Do '
+            'not load files that you do not trust.')
+
+
+def _empty_array(*args) -> np.ndarray:
+    """The array that a pickle begins with and then fills, see NumPy's
+    ``_reconstruct``; the arguments are always these."""
+    return _MULTIARRAY._reconstruct(np.ndarray, (0, ), b'b')
+
+
+_MULTIARRAY = (np._core if hasattr(np, '_core') else np.core).multiarray
+
+
 def _allow_mmengine_checkpoints() -> None:
     """Allow-list what MMEngine saves; ``weights_only`` stays on."""
-    core = np._core if hasattr(np, '_core') else np.core
-    multiarray = core.multiarray
+    dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
+    arrays = [
+        entry for core in ('numpy._core', 'numpy.core')
+        for entry in ((_empty_array, f'{core}.multiarray._reconstruct'),
+                      (_MULTIARRAY.scalar, f'{core}.multiarray.scalar'))
+    ]
     torch.serialization.add_safe_globals([
-        *_METHODS, np.ndarray, np.dtype,
-        *{type(np.dtype(code))
-          for code in '?bhilqBHILQefd'},
-        *((getattr(multiarray,
-                   function), f'numpy.{where}.multiarray.{function}')
-          for where in ('_core', 'core')
-          for function in ('_reconstruct', 'scalar')),
+        *_METHODS,
+        np.dtype,
+        *dtypes,
+        *arrays,
+        (_ArrayName, 'numpy.ndarray'),
+        # Allows an array to be filled, under a name that no file can spell.
+        (np.ndarray, 'numpy\nndarray'),
         (_method_in_checkpoint, 'builtins.getattr')
     ])
 
@@ -155,19 +183,18 @@ def _let_gloo_start_on_cpu() -> None:
 
 
 def _testing_views_break() -> bool:
-    from mmaction.models import Recognizer2D, ResNet
-    return not hasattr(ResNet, 'get') and 'self.backbone.get(' in (
+    from mmaction.models import Recognizer2D
+    return not hasattr(BaseModule, 'get') and 'self.backbone.get(' in (
         inspect.getsource(Recognizer2D.extract_feat))
 
 
-def _give_resnet_get() -> None:
-    from mmaction.models import ResNet
+def _give_modules_get() -> None:
 
     def get(self, name: str, default=None):
-        """What ``Recognizer2D`` asks for ``max_testing_views``."""
+        """What ``Recognizer2D`` asks its backbone for ``max_testing_views``"""
         return getattr(self, name, default)
 
-    ResNet.get = get
+    BaseModule.get = get
 
 
 # `drn` comes first: the others import mmaction.models.
@@ -198,34 +225,45 @@ REPAIRS: List[Repair] = [
     Repair(
         'max_testing_views',
         'Recognizer2D calls backbone.get() when max_testing_views is '
-        'set, which no backbone has', _testing_views_break, _give_resnet_get),
+        'set, which modules of MMEngine do not have', _testing_views_break,
+        _give_modules_get),
 ]
 
+_made = set()
 
-def apply_repairs() -> List[str]:
-    """Repair what is broken and log it in one line.
 
-    Returns:
-        List[str]: Names of the repairs that were needed and made.
+def disabled_repairs() -> Set[str]:
+    """Names of the repairs that the environment variable turns off.
 
     Raises:
-        ValueError: If the environment variable names an unknown repair.
+        ValueError: If it names an unknown repair.
     """
-    names = [repair.name for repair in REPAIRS]
+    names = {repair.name for repair in REPAIRS}
     disabled = {
         name.strip()
         for name in os.environ.get(DISABLE_VARIABLE, '').split(',')
     } - {''}
-    unknown = disabled - {*names, 'all'}
+    unknown = disabled - names - {'all'}
     if unknown:
         raise ValueError(
             f'{DISABLE_VARIABLE}: expected "all" or names out of '
-            f'{", ".join(names)}, got {", ".join(sorted(unknown))}.')
+            f'{", ".join(sorted(names))}, got {", ".join(sorted(unknown))}.')
+    return names if 'all' in disabled else disabled
+
+
+def apply_repairs() -> List[str]:
+    """Repair what is broken, once per process, and log it in one line.
+
+    Returns:
+        List[str]: Names of the repairs that were needed and made.
+    """
+    disabled = disabled_repairs()
     made = []
     for repair in REPAIRS:
-        if not disabled & {repair.name, 'all'} and repair.is_broken():
+        if repair.name not in _made | disabled and repair.is_broken():
             repair.apply()
             made.append(repair.name)
+    _made.update(made)
     if made:
         print_log(
             f'aia_mmaction repaired on import: {", ".join(made)} (see the '

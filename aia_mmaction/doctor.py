@@ -31,10 +31,16 @@ def find_problems() -> Iterator[Problem]:
     if not find_spec('pkg_resources'):
         yield Problem("no pkg_resources: mim and _base_='mmaction::...' fail",
                       'pip install "setuptools<81"')
-    if installed('openmim') and not find_spec('pip._vendor.pkg_resources'):
+    if installed('openmim') and not (find_spec('pip') and
+                                     find_spec('pip._vendor.pkg_resources')):
         yield Problem(
-            f'mim needs a module that pip {installed("pip")} no longer '
-            'contains', 'pip install "pip<25"')
+            f'mim needs a part of pip that pip {installed("pip")} does not '
+            'have', 'pip install "pip<25"')
+    if len([p for p in ('mmcv', 'mmcv-lite') if installed(p)]) == 2:
+        yield Problem(
+            'mmcv and mmcv-lite are both installed and overwrite each '
+            "other's files",
+            'pip uninstall mmcv mmcv-lite, then install one of them')
     if find_spec('mmaction') and drn.is_missing():
         yield Problem(
             'mmaction2 lacks mmaction/models/localizers/drn. Configs that '
@@ -62,12 +68,14 @@ def find_limits() -> Iterator[Problem]:
 
 def find_repairs() -> Iterator[Problem]:
     """What is broken and gets repaired in memory, on import."""
-    from .compat import DISABLE_VARIABLE, REPAIRS
+    from .compat import DISABLE_VARIABLE, REPAIRS, disabled_repairs
+    disabled = disabled_repairs()
     for repair in REPAIRS:
         if repair.is_broken():
             yield Problem(
-                repair.breakage, f'made on every import; '
-                f'{DISABLE_VARIABLE}={repair.name} turns it off')
+                repair.breakage, f'turned off by {DISABLE_VARIABLE}'
+                if repair.name in disabled else 'mended on every import; '
+                f'{DISABLE_VARIABLE}={repair.name} turns that off')
             if repair.name == 'drn':
                 repair.apply()  # the next ones import mmaction.models
 
@@ -94,7 +102,12 @@ def report() -> Tuple[str, bool]:
 def fix() -> str:
     if not drn.is_missing():
         return 'Nothing to fix on disk.'
-    drn.write_stub()
+    try:
+        drn.write_stub()
+    except OSError as error:
+        raise SystemExit(
+            f'doctor: expected to write {drn.folder()}, got {error}. Run it '
+            'as a user who may, or delete what is in the way.')
     return f'Wrote {drn.folder()}.'
 
 

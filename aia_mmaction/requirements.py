@@ -45,21 +45,20 @@ def find_missing() -> Iterator[Problem]:
             yield Problem(
                 f'expected {distribution}>={low},<{below}, got {got}', remedy)
 
-    mmcv = [d for d in ('mmcv', 'mmcv-lite') if installed(d)]
+    # mmaction2 1.1 refuses mmcv 2.1, mmaction2 1.2 refuses mmcv 2.2.
+    old = release(installed('mmaction2') or '1.2.0') < (1, 2)
+    below = '2.1.0' if old else '2.2.0'
+    got = installed('mmcv') or installed('mmcv-lite')
     if not find_spec('mmcv'):
         yield Problem(
             'expected mmcv or mmcv-lite, got neither',
-            'pip install "mmcv-lite>=2.0.0,<2.2.0", or mim install '
-            '"mmcv>=2.0.0,<2.2.0" for compiled operators')
-    elif len(mmcv) == 2:
+            f'pip install "mmcv-lite>=2.0.0,<{below}", or mim install '
+            f'"mmcv>=2.0.0,<{below}" for compiled operators')
+    elif got and not (2, ) <= release(got) < release(below):
+        name = 'mmcv' if installed('mmcv') else 'mmcv-lite'
         yield Problem(
-            'expected mmcv or mmcv-lite, got both, which overwrite each '
-            "other's files",
-            'pip uninstall mmcv mmcv-lite, then install one of them')
-    elif mmcv and not (2, ) <= release(installed(mmcv[0])) < (2, 2):
-        yield Problem(
-            f'expected {mmcv[0]}>=2.0.0,<2.2.0, which mmaction2 demands, got '
-            f'{installed(mmcv[0])}', f'pip install "{mmcv[0]}>=2.0.0,<2.2.0"')
+            f'expected {name}>=2.0.0,<{below}, which mmaction2 demands, got '
+            f'{got}', f'pip install "{name}>=2.0.0,<{below}"')
 
     if not find_spec('importlib_metadata'):
         yield Problem(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 
 import aia_mmaction  # noqa: F401
@@ -18,6 +18,7 @@ def clean_mmengine():
     """The default scope of MMAction2, and nothing left of earlier runs."""
     MessageHub._instance_dict.clear()
     DefaultScope._instance_dict.clear()
+    MMLogger._instance_dict.clear()
     init_default_scope('mmaction')
     torch.manual_seed(0)
 

@@ -173,7 +173,7 @@ def test_training_run(motion_pairs, tmp_path):
     options = [
         *IN_PROCESS, 'default_hooks.logger.interval=1',
         'train_dataloader.batch_size=8', 'train_dataloader.dataset.indices=16',
-        'param_scheduler=None', 'optim_wrapper.optimizer.lr=0.01'
+        'param_scheduler.0.total_steps=13'
     ]
 
     def train(max_epochs, *args):
@@ -275,22 +275,40 @@ def test_r2plus1d(motion_pairs, tmp_path):
         (root / f'videos_{split}').symlink_to(source / 'videos')
         (root / f'kinetics400_{split}_list_videos.txt'
          ).write_text('test/00000.avi 0\ntest/00001.avi 1\n')
+    config = REPO / 'configs/r2plus1d_r34_cinst_kinetics400.py'
+    options = [
+        *IN_PROCESS, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
+        'train_dataloader.batch_size=2', 'default_hooks.logger.interval=1',
+        'train_dataloader.dataset.pipeline.1.frame_interval=1',
+        'train_dataloader.dataset.pipeline.5.scale=(64,64)',
+        'test_dataloader.dataset.pipeline.1.num_clips=2',
+        'test_dataloader.dataset.pipeline.3.scale=(-1,64)',
+        'test_dataloader.dataset.pipeline.4.crop_size=64'
+    ]
     log = mim('train',
               'mmaction',
-              REPO / 'configs/r2plus1d_r34_cinst_kinetics400.py',
+              config,
               '--cfg-options',
-              *IN_PROCESS,
-              'train_cfg.max_epochs=1',
-              'train_cfg.val_interval=1',
-              'train_dataloader.batch_size=2',
-              'train_dataloader.dataset.pipeline.1.frame_interval=1',
-              'train_dataloader.dataset.pipeline.5.scale=(64,64)',
-              'default_hooks.logger.interval=1',
+              *options,
               cwd=tmp_path)
     assert 'acc/top1' in log
-    loss = scalars(tmp_path / 'work_dirs/r2plus1d_r34_cinst_kinetics400',
-                   'loss')
+    work_dir = tmp_path / 'work_dirs/r2plus1d_r34_cinst_kinetics400'
+    loss = scalars(work_dir, 'loss')
     assert len(loss) == 1 and np.isfinite(loss[0])
+    # two clips x three crops
+    mim('test',
+        'mmaction',
+        config,
+        '--checkpoint',
+        last_checkpoint(work_dir),
+        '--dump',
+        'pred.pkl',
+        '--cfg-options',
+        *options,
+        cwd=tmp_path)
+    dumped = mmengine.load(tmp_path / 'pred.pkl')
+    assert [d['gt_label'].item() for d in dumped] == [0, 1]
+    assert all(d['pred_score'].shape == (400, ) for d in dumped)
 
 
 class TestThreeWays:

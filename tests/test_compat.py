@@ -157,12 +157,21 @@ def test_broken_without_repair(name, tmp_path):
     assert ERRORS[name] in use(name, tmp_path, disable=name, check=False)
 
 
-def test_all_can_be_disabled(monkeypatch):
+@pytest.fixture
+def always_broken(monkeypatch):
+    monkeypatch.setattr('aia_mmaction.compat._made', set())
     monkeypatch.setattr('aia_mmaction.compat.REPAIRS', [
         r._replace(is_broken=lambda: True, apply=lambda: None) for r in REPAIRS
     ])
-    assert len(apply_repairs()) == len(REPAIRS)
+
+
+def test_all_can_be_disabled(always_broken, monkeypatch):
     monkeypatch.setenv(DISABLE_VARIABLE, 'all')
+    assert apply_repairs() == []
+
+
+def test_repairs_are_made_once(always_broken):
+    assert len(apply_repairs()) == len(REPAIRS)
     assert apply_repairs() == []
 
 
@@ -170,12 +179,6 @@ def test_unknown_name(monkeypatch):
     monkeypatch.setenv(DISABLE_VARIABLE, 'drm')
     with pytest.raises(ValueError, match='expected "all" or names.*got drm'):
         apply_repairs()
-
-
-def test_a_sound_installation_is_left_alone():
-    """What was repaired once is no longer broken, where that can be seen."""
-    sound = {r.name: not r.is_broken() for r in REPAIRS}
-    assert sound['max_testing_views']
 
 
 @pytest.mark.parametrize('name, kwargs', [
@@ -222,6 +225,45 @@ class TestRefusesHostileCheckpoints:
                 return getattr, (target, attribute)
 
         self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
+
+    @pytest.mark.parametrize('call', [
+        (np.ndarray, ((1, ), 'O', b'A' * 8)),
+        (np.ndarray.__new__, (np.ndarray, (1, ), 'O', b'A' * 8)),
+    ])
+    def test_array_over_foreign_memory(self, call, tmp_path):
+
+        class Evil:
+
+            def __reduce__(self):
+                return call
+
+        self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
+
+    def test_reconstructed_class_is_an_array(self, tmp_path):
+        """NumPy's _reconstruct would make an instance of any class."""
+
+        class Evil:
+
+            def __reduce__(self):
+                return np._core.multiarray._reconstruct, (dict, (0, ), b'b')
+
+        path = self.save(Evil(), tmp_path / 'evil.pth')
+        try:
+            assert type(torch.load(path)['state_dict']) is np.ndarray
+        except pickle.UnpicklingError:
+            pass
+
+    @pytest.mark.parametrize('array', [
+        np.arange(6.).reshape(2, 3),
+        np.float32(3),
+        np.int64(4),
+        np.array([True, False])
+    ])
+    def test_honest_arrays(self, array, tmp_path):
+        torch.save(array, tmp_path / 'array.pth')
+        got = torch.load(tmp_path / 'array.pth')
+        assert type(got) is type(array) and got.dtype == array.dtype
+        np.testing.assert_array_equal(got, array)
 
     def test_code(self, tmp_path):
         canary = tmp_path / 'canary'

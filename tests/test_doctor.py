@@ -83,8 +83,9 @@ def installed_as(monkeypatch, versions):
     }, 'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
      'pip install "mmcv-lite>=2.0.0,<2.2.0"'),
     ({
-        'mmcv': '2.1.0'
-    }, 'got both', 'pip uninstall mmcv mmcv-lite'),
+        'mmaction2': '1.1.0'
+    }, 'expected mmcv-lite>=2.0.0,<2.1.0.*got 2.1.0',
+     'pip install "mmcv-lite>=2.0.0,<2.1.0"'),
     ({
         'mmaction2': '0.24.1'
     }, 'mmaction2>=1.1.0,<1.3.0, got 0.24.1', 'pip install "mmaction2'),
@@ -106,12 +107,46 @@ def test_missing_requirements(monkeypatch, versions, what, remedy):
 @pytest.mark.parametrize('missing, remedy', [
     ('pkg_resources', 'pip install "setuptools<81"'),
     ('pip._vendor.pkg_resources', 'pip install "pip<25"'),
+    ('pip', 'pip install "pip<25"'),
     ('decord', 'pip install decord'),
 ])
 def test_missing_for_tools(monkeypatch, missing, remedy):
     installed_as(monkeypatch, {missing: None})
     assert any(remedy in p.remedy for p in doctor.find_problems())
     requirements.check_requirements()  # importing works
+
+
+def test_both_mmcv(monkeypatch):
+    installed_as(monkeypatch, {'mmcv': '2.1.0'})
+    assert any('pip uninstall mmcv mmcv-lite' in p.remedy
+               for p in doctor.find_problems())
+    requirements.check_requirements()  # may work
+
+
+def test_fix_without_permission(broken, tmp_path):
+    """Something is in the way of what it would write."""
+    drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
+    drn.mkdir()
+    (drn / 'notes.txt').write_text('mine')
+    out = call('--fix', **broken, check=False)
+    assert f'expected to write {drn}' in out and 'Traceback' not in out
+    assert (drn / 'notes.txt').read_text() == 'mine'
+    assert [p.name for p in drn.parent.iterdir() if 'drn' in p.name] == ['drn']
+
+
+def test_other_modules_run_with_m(tmp_path):
+    """Only the doctor gets by without the package."""
+    package = tmp_path / 'project'
+    package.mkdir()
+    (package /
+     '__init__.py').write_text('from aia_mmaction import insert_plugins')
+    (package / 'train.py').write_text('print("trained")')
+    out = run(sys.executable,
+              '-m',
+              'project.train',
+              cwd=tmp_path,
+              env=dict(PYTHONPATH=str(tmp_path)))
+    assert 'trained' in out
 
 
 def test_runs_where_nothing_is_installed(tmp_path):

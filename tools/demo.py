@@ -52,16 +52,27 @@ def train_and_test(config, work_dir, seed, cfg_options):
         return dump
     mim = (sys.executable, '-m', 'mim')
     options = ('--cfg-options', *cfg_options) if cfg_options else ()
-    started = time.time()
     run(*mim, 'train', 'mmaction', config, '--work-dir', work_dir, '--seed',
         seed, '--resume', *options)
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
     draft = work_dir / 'draft.pkl'
     run(*mim, 'test', 'mmaction', config, '--checkpoint', checkpoint,
         '--work-dir', work_dir / 'test', '--dump', draft, *options)
-    print(f'Took {time.time() - started:.0f} s.')
     os.replace(draft, dump)
     return dump
+
+
+def check_settings(work_dir, settings):
+    """Results of other settings must not be taken for results of these."""
+    path = work_dir / 'settings.json'
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != settings:
+            raise SystemExit(
+                f'{work_dir}: expected results of {settings}, got results of '
+                f'{found}. Choose another --work-dir, or delete this one.')
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings))
 
 
 def read_predictions(dump):
@@ -87,7 +98,7 @@ def read_curve(work_dir):
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
             scalars = json.loads(line)
-            if 'acc/top1' in scalars and 'test' not in path.parts:
+            if 'acc/top1' in scalars:
                 curve[scalars['step']] = scalars['acc/top1']
     return sorted(curve.items())
 
@@ -175,6 +186,10 @@ def main():
                         help='passed to mim train and mim test')
     args = parser.parse_args()
     started = time.time()
+    check_settings(
+        args.work_dir,
+        dict(cfg_options=args.cfg_options, dataset_args=args.dataset_args))
+    reused = len(list(args.work_dir.glob('*/seed*/predictions.pkl')))
 
     run(sys.executable, REPO / 'tools/data/make_motion_pairs.py',
         'data/motion_pairs', *args.dataset_args)
@@ -205,7 +220,8 @@ def main():
         f'Seeds {", ".join(map(str, args.seeds))}. aia_mmaction '
         f'{aia_mmaction.__version__}, mmaction2 {mmaction.__version__}, '
         f'torch {torch.__version__}, {torch.get_num_threads()} threads, '
-        f'{platform.machine()}. This run took {time.time() - started:.0f} s.',
+        f'{platform.machine()}. This run took {time.time() - started:.0f} s and reused '
+        f'{reused} of {len(MODELS) * len(args.seeds)} trained networks.',
     ]) + '\n'
     draft = args.work_dir / 'draft.md'
     draft.write_text(report)

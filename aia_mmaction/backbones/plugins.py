@@ -2,47 +2,26 @@
 
 The `plugins` idiom is mmdet's: a list of ``dict(cfg=..., stages=...,
 position=...)``, applied in order, so two entries at a position are a cascade.
-
-MMAction2's blocks are made of :class:`mmcv.cnn.ConvModule`, and a layer is run
-as part of a ConvModule's activation: this puts it between the norm and the
-ReLU without renaming a parameter, so plain and AIA checkpoints stay
-exchangeable. An attention built of ConvModules would not do: MMAction2's
-ImageNet loading looks every ConvModule's name up in the file.
 """
 from difflib import get_close_matches
-from functools import partial
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmaction.models.backbones.resnet3d import ResNet3d
+from mmaction.models import C2D
 from mmaction.registry import MODELS
 from mmcv.cnn import ConvModule
-from mmengine.logging import print_log
 from mmengine.utils import is_seq_of
-from torch import Tensor, nn
+from torch import nn
+
+from aia_mmaction.layers import build_layer
+
+from .behaviour import attach_behaviour
+from .plugged_activation import PluggedActivation, attention_layers, plug
 
 # The authors attend in every second block of a stage this long or longer.
 LONG_STAGE = 23
 
 POSITIONS = tuple(f'after_{what}{i}' for what in ('norm', 'conv')
                   for i in (1, 2, 3))
-
-
-class PluggedActivation(nn.Module):
-    """A ConvModule's activation with attention layers before and after it.
-
-    Args:
-        activation (nn.Module): The ConvModule's own activation, or an
-            ``nn.Identity`` where it has none.
-    """
-
-    def __init__(self, activation: nn.Module) -> None:
-        super().__init__()
-        self.after_norm = nn.Sequential()
-        self.activation = activation
-        self.after_conv = nn.Sequential()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.after_conv(self.activation(self.after_norm(x)))
 
 
 class Plugin(NamedTuple):
@@ -70,8 +49,9 @@ class Plugin(NamedTuple):
                      position=entry.get('position', 'after_norm2'),
                      blocks=entry.get('blocks'))
         _check_layer_cfg(plugin.cfg)
-        if (not is_seq_of(plugin.stages, (bool, int))
-                or len(plugin.stages) != num_stages):
+        if (not is_seq_of(plugin.stages, int)
+                or len(plugin.stages) != num_stages
+                or not set(plugin.stages) <= {True, False}):
             raise ValueError(
                 f'plugins: expected stages to hold {num_stages} bools, one '
                 f'per stage of the backbone, got {plugin.stages!r}. Leave it '
@@ -81,7 +61,9 @@ class Plugin(NamedTuple):
                 f'plugins: expected position to be one of '
                 f'{", ".join(POSITIONS)}, got {plugin.position!r}. The paper '
                 'uses after_norm2.')
-        if plugin.blocks is not None and not is_seq_of(plugin.blocks, int):
+        if plugin.blocks is not None and (not is_seq_of(plugin.blocks, int)
+                                          or len(set(plugin.blocks)) != len(
+                                              plugin.blocks)):
             raise ValueError(
                 'plugins: expected blocks to be indices such as (0, 2), got '
                 f'{plugin.blocks!r}. Leave it out for all blocks.')
@@ -155,27 +137,13 @@ def insert_plugins(model: nn.Module,
                       for i in plugin.picked_blocks(stage, len(stage_blocks)))
     ]
 
-    if not attention_layers(backbone):
-        backbone.register_load_state_dict_post_hook(_log_missing_attention)
-        if isinstance(backbone, ResNet3d):
-            backbone.init_weights = partial(_init_weights, backbone)
+    if inserts and not attention_layers(backbone):
+        attach_behaviour(backbone)
     if num_segments is not None:
         backbone.num_segments = num_segments
     for conv_module, position, layer in inserts:
-        if not isinstance(getattr(conv_module, 'activate', None),
-                          PluggedActivation):
-            _plug(conv_module)
-        getattr(conv_module.activate, position[:-1]).append(layer)
+        getattr(plug(conv_module), position[:-1]).append(layer)
     return model
-
-
-def attention_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
-    """Name and module of every layer that was inserted into ``model``."""
-    return [(f'{name}.{place}.{i}', layer)
-            for name, plugged in model.named_modules()
-            if isinstance(plugged, PluggedActivation)
-            for place in ('after_norm', 'after_conv')
-            for i, layer in enumerate(getattr(plugged, place))]
 
 
 def _blocks_of_stages(backbone: nn.Module) -> List[List[nn.Module]]:
@@ -200,11 +168,14 @@ def _conv_module(block: nn.Module, position: str) -> ConvModule:
     name = f'conv{position[-1]}'
     conv_module = getattr(block, name, None)
     if not isinstance(conv_module, ConvModule):
-        has = [p for p in POSITIONS if hasattr(block, f'conv{p[-1]}')]
+        has = [
+            p for p in POSITIONS
+            if isinstance(getattr(block, f'conv{p[-1]}', None), ConvModule)
+        ]
         raise ValueError(
             f'plugins: expected a position that {type(block).__name__} has '
-            f'({", ".join(has)}), got {position!r}, but the block has no '
-            f'{name}.')
+            f'({", ".join(has)}), got {position!r}, but its {name} is no '
+            'ConvModule.')
     activation = getattr(conv_module, 'activate', None)
     if (activation is not None and activation.state_dict()
             and not isinstance(activation, PluggedActivation)):
@@ -215,24 +186,34 @@ def _conv_module(block: nn.Module, position: str) -> ConvModule:
     return conv_module
 
 
-def _plug(conv_module: ConvModule) -> None:
-    """Make room for layers in the activation of a ConvModule."""
-    if not conv_module.with_activation:
-        conv_module.activate = nn.Identity()
-        conv_module.with_activation = True
-        # ConvModule.init_weights looks into act_cfg of an active activation.
-        conv_module.act_cfg = dict(type='Identity')
-    conv_module.activate = PluggedActivation(conv_module.activate)
-
-
 def _build_layer(cfg: dict, backbone: nn.Module, stage: int,
                  num_segments: Optional[int]) -> nn.Module:
     if num_segments is None:
-        return MODELS.build(cfg)
-    # ResNetTSM's temporal pooling sits between the first two stages.
-    if getattr(backbone, 'temporal_pool', False) and stage > 0:
+        return build_layer(cfg)
+    # Some networks halve the frames between the first two stages.
+    halves = getattr(backbone, 'temporal_pool', False) or isinstance(
+        backbone, C2D)
+    if halves and stage > 0:
         num_segments //= 2
-    return MODELS.build({**cfg, 'num_segments': num_segments})
+    return build_layer(_with_num_segments(cfg, num_segments))
+
+
+def _with_num_segments(cfg: dict, num_segments: int) -> dict:
+    cfg = {**cfg, 'num_segments': num_segments}
+    if 'branches' in cfg:
+        cfg['branches'] = [
+            _with_num_segments(branch, num_segments)
+            for branch in cfg['branches']
+        ]
+    return cfg
+
+
+def _given_num_segments(cfg: dict) -> Iterator[Tuple[str, int]]:
+    """What a layer's config, or one of its branches, says itself."""
+    if cfg.get('num_segments') is not None:
+        yield f"the plugin {cfg['type']}", cfg['num_segments']
+    for branch in cfg.get('branches', ()):
+        yield from _given_num_segments(branch)
 
 
 def _check_layer_cfg(cfg: dict) -> None:
@@ -268,56 +249,24 @@ def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
                          num_segments: Optional[int]) -> Optional[int]:
     """The frames per clip that everybody who names them agrees on."""
     conv1 = _blocks_of_stages(backbone)[0][0].conv1
-    if len(conv1.kernel_size) == 3:
+    if len(conv1.kernel_size) == 3:  # a 3-D network
         if num_segments is not None:
             raise ValueError(
                 'insert_plugins: expected no num_segments for '
                 f'{type(backbone).__name__}, whose 5-D features keep the '
                 f'frames apart, got {num_segments}. Leave it out.')
         return None
-    given = {
-        'the argument': num_segments,
-        'the backbone': getattr(backbone, 'num_segments', None),
-        'the head': getattr(getattr(model, 'cls_head', None), 'num_segments',
-                            None),
-        **{
-            f"the plugin {p.cfg['type']}": p.cfg.get('num_segments')
-            for p in plugins
-        }
-    }
-    given = {where: n for where, n in given.items() if n is not None}
-    if len(set(given.values())) != 1:
-        got = ', '.join(f'{n} in {where}' for where, n in given.items())
+    head = getattr(model, 'cls_head', None)
+    given = [('the argument', num_segments),
+             ('the backbone', getattr(backbone, 'num_segments', None)),
+             ('the head', getattr(head, 'num_segments', None))]
+    for plugin in plugins:
+        given += _given_num_segments(plugin.cfg)
+    given = [(where, n) for where, n in given if n is not None]
+    if len({n for _, n in given}) != 1:
+        got = ', '.join(f'{n} in {where}' for where, n in given)
         raise ValueError(
             'insert_plugins: expected one num_segments, the frames per clip, '
             f'for the whole model, got {got or "none"}. Give it the value of '
             'num_clips in the pipeline.')
-    return next(iter(given.values()))
-
-
-def _init_weights(backbone: ResNet3d, *args, **kwargs) -> None:
-    """``ResNet3d.init_weights`` without its reach into the attention.
-
-    Without a checkpoint it re-initialises every ``Conv3d`` below it.
-    """
-    type(backbone).init_weights(backbone, *args, **kwargs)
-    if backbone.pretrained is None:
-        for _, layer in attention_layers(backbone):
-            layer.init_weights()
-
-
-def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
-    """Say in one line that a plain checkpoint came without attention."""
-    own = [
-        f'{name}.{key}' for name, layer in attention_layers(backbone)
-        for key in layer.state_dict() if 'num_batches_tracked' not in key
-    ]
-    # Missing keys carry the prefix of whatever model the backbone is part of.
-    missing = incompatible_keys.missing_keys
-    absent = [key for key in missing if key.endswith(tuple(own))]
-    if absent:
-        print_log(
-            f'{type(backbone).__name__}: {len(absent)} of {len(own)} keys of '
-            'the attention are not in the checkpoint and keep their initial '
-            f'values; {len(missing) - len(absent)} other keys are missing.',
-            logger='current')
+    return given[0][1]

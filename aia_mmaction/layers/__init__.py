@@ -2,9 +2,9 @@
 from .attention import (ChannelContext, CinST, ContextAttention,
                         SpatioTemporalContext, STinC)
 from .context_gate import ContextGate
-from .parallel import ParallelAttention
+from .parallel import ParallelAttention, build_layer
 
 __all__ = [
     'ChannelContext', 'CinST', 'ContextAttention', 'ContextGate',
-    'ParallelAttention', 'SpatioTemporalContext', 'STinC'
+    'ParallelAttention', 'SpatioTemporalContext', 'STinC', 'build_layer'
 ]

@@ -1,5 +1,5 @@
 from mmcv.cnn import build_norm_layer
-from mmengine.model import kaiming_init, xavier_init
+from mmengine.model import constant_init, kaiming_init, xavier_init
 from torch import Tensor, nn
 
 from aia_mmaction.ops import AXES, context_gate
@@ -33,8 +33,7 @@ class ContextGate(nn.Module):
     def init_weights(self) -> None:
         init = xavier_init if self.outer else kaiming_init
         init(self.conv, distribution='normal')
-        nn.init.ones_(self.norm.weight)
-        nn.init.zeros_(self.norm.bias)
+        constant_init(self.norm, val=1, bias=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, T, H, W]`` to the same shape with size 1 at the axis."""

@@ -4,6 +4,11 @@ from mmaction.registry import MODELS
 from torch import Tensor, nn
 
 
+def build_layer(cfg: dict) -> nn.Module:
+    """Build an attention layer, whatever the default scope is."""
+    return MODELS.build({'_scope_': 'mmaction', **cfg})
+
+
 @MODELS.register_module()
 class ParallelAttention(nn.Module):
     """The mean of its branches' outputs.
@@ -29,7 +34,7 @@ class ParallelAttention(nn.Module):
                 'ParallelAttention: expected at least one branch, got none. '
                 "Set branches=[dict(type='CinST'), dict(type='STinC')].")
         self.branches = nn.ModuleList(
-            MODELS.build({
+            build_layer({
                 'num_segments': num_segments,
                 **branch
             }) for branch in branches)

@@ -12,7 +12,7 @@ R2PLUS1D = dict(depth=18,
                 temporal_strides=(1, 2, 2, 2),
                 zero_init_residual=False)
 
-# name: (MMAction2's type, ours, arguments, input shape for 2 clips of 4 frames)
+# name: (MMAction2's type, ours, arguments, shape of 2 clips of 4 frames)
 NETWORKS = {
     'tsn': ('ResNet', 'AIAResNet', dict(depth=18), (8, 3, 32, 40)),
     'tsn50': ('ResNet', 'AIAResNet', dict(depth=50), (8, 3, 32, 40)),

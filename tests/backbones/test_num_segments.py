@@ -3,28 +3,37 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from .conftest import build_aia
+from aia_mmaction import insert_plugins
+
+from .conftest import build_aia, build_plain
 
 
-def running(num_segments, head=None, backbone='AIAResNetTSM', **num_clips):
+def sampling(num_clips, clip_len=1):
+    return dict(dataset=dict(
+        type='RepeatDataset',
+        dataset=dict(pipeline=[
+            dict(type='DecordInit'),
+            dict(type='SampleFrames', clip_len=clip_len, num_clips=num_clips)
+        ])))
+
+
+def running(num_segments,
+            head=dict(type='TSMHead', num_segments=4),
+            backbone='AIAResNetTSM',
+            train=4,
+            val=4,
+            test=4,
+            clip_len=1):
     """A config as MMEngine's RuntimeInfoHook announces it."""
-    frames = {'train': 4, 'val': 4, 'test': 4, **num_clips}
-    cfg = dict(model=dict(backbone=dict(type='AIAResNetTSM',
-                                        num_segments=num_segments),
-                          cls_head=dict(type='TSMHead',
-                                        num_segments=head or num_segments)),
-               **{
-                   f'{split}_dataloader':
-                   dict(dataset=dict(
-                       type='RepeatDataset',
-                       dataset=dict(pipeline=[
-                           dict(type='DecordInit'),
-                           dict(type='SampleFrames', clip_len=1, num_clips=n)
-                       ])))
-                   for split, n in frames.items()
-               })
+    cfg = Config(
+        dict(model=dict(backbone=dict(type=backbone,
+                                      num_segments=num_segments),
+                        cls_head=head),
+             train_dataloader=sampling(train, clip_len),
+             val_dataloader=sampling(val, clip_len),
+             test_dataloader=sampling(test, clip_len)))
     hub = MessageHub.get_instance('a run')
-    hub.update_info('cfg', Config(cfg).pretty_text)
+    hub.update_info('cfg', cfg.pretty_text)
 
 
 def test_agreement():
@@ -34,12 +43,18 @@ def test_agreement():
     model.eval()
 
 
-@pytest.mark.parametrize('kwargs, error', [
-    (dict(train=8), 'got 8 in SampleFrames of train_dataloader'),
-    (dict(val=16), 'got 16 in SampleFrames of val_dataloader'),
-    (dict(test=25), 'got 25 in SampleFrames of test_dataloader'),
-    (dict(head=8), 'got 8 in model.cls_head.num_segments'),
-])
+@pytest.mark.parametrize(
+    'kwargs, error',
+    [
+        (dict(train=8), 'got 8 in SampleFrames of train_dataloader'),
+        (dict(val=16), 'got 16 in SampleFrames of val_dataloader'),
+        (dict(test=25), 'got 25 in SampleFrames of test_dataloader'),
+        (dict(head=dict(type='TSMHead', num_segments=8)),
+         'got 8 in model.cls_head.num_segments'),
+        # TSMHead's default
+        (dict(head=dict(type='mmaction.TSMHead')),
+         'got 8 in model.cls_head.num_segments'),
+    ])
 @pytest.mark.parametrize('mode', [True, False])
 def test_disagreement(kwargs, error, mode):
     model = build_aia('tsm')
@@ -48,8 +63,52 @@ def test_disagreement(kwargs, error, mode):
         model.train(mode)
 
 
+def test_before_the_weights_are_initialised():
+    """In training, before a resumed run overwrites the config."""
+    model = build_aia('tsm')
+    running(4, train=8)
+    with pytest.raises(ValueError, match='got 8 in SampleFrames of train'):
+        model.init_weights()
+    model = build_aia('tsm')
+    running(4)
+    model.init_weights()
+    running(4, train=8)
+    model.train()
+
+
+def test_views_of_several_frames():
+    """C2D's configs test 10 views of 4 frames with a 2-D network."""
+    model = build_aia('tsn')
+    running(4,
+            backbone='AIAResNet',
+            head=dict(type='TSNHead'),
+            train=1,
+            val=1,
+            test=10,
+            clip_len=4)
+    model.train()
+
+
+def test_model_object():
+    model = insert_plugins(build_plain('tsm'), [dict(cfg=dict(type='CinST'))])
+    running(4, backbone='ResNetTSM', test=16)
+    with pytest.raises(ValueError, match='got 16 in SampleFrames of test'):
+        model.train()
+
+
+def test_config_text_is_not_run(tmp_path):
+    """A resumed checkpoint brings the text along."""
+    canary = tmp_path / 'canary'
+    hub = MessageHub.get_instance('a run')
+    hub.update_info(
+        'cfg', f"model = dict(a=open({str(canary)!r}, 'w'))\n"
+        f"open({str(canary)!r}, 'w')")
+    build_aia('tsm').train()
+    assert not canary.exists()
+
+
 def test_config_of_another_model():
-    running(8, train=16)
+    running(8, train=16, head={})
     build_aia('tsm').train()  # has 4 segments
     build_aia('tsn').train()
     build_aia('r2plus1d').train()
@@ -63,4 +122,5 @@ def test_plain_network_takes_any_number_of_frames():
     """TSN is often tested with 25 frames."""
     model = build_aia('tsn', plugins=[])
     running(4, backbone='AIAResNet', test=25)
-    assert model.eval()(torch.randn(25, 3, 32, 32)).shape[0] == 25
+    model.eval()
+    assert model(torch.randn(25, 3, 32, 32)).shape[0] == 25

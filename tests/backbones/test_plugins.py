@@ -4,6 +4,9 @@ import pickle
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
 from torch import nn
 
 from aia_mmaction import CinST, insert_plugins
@@ -168,21 +171,34 @@ class TestPlainNetwork:
         with pytest.raises(RuntimeError, match='Missing key'):
             aia.load_state_dict(plain.state_dict(), strict=True)
 
-    def test_missing_attention_is_logged_in_one_line(self, tmp_path, capfd):
-        from mmengine.logging import MMLogger
-        from mmengine.runner import load_checkpoint
-        MMLogger.get_instance('test_plugins')
-        recognizer = MODELS.build(
-            dict(type='Recognizer2D',
-                 backbone=dict(type='AIAResNet', depth=18, num_segments=4),
-                 cls_head=dict(type='TSNHead', num_classes=3,
-                               in_channels=512)))
+    @pytest.mark.parametrize('name', ['tsn', 'tsm', 'r2plus1d'])
+    def test_fine_tuning_a_plain_checkpoint(self, name, tmp_path, capfd):
+        """The log says in one line that only the attention is missing."""
+        head = {
+            'tsn': dict(type='TSNHead'),
+            'tsm': dict(type='TSMHead', num_segments=4),
+            'r2plus1d': dict(type='I3DHead')
+        }[name]
+        recognizers = []
+        for build in (build_plain, build_aia):
+            recognizers.append(
+                MODELS.build(
+                    dict(type='Recognizer3D'
+                         if name == 'r2plus1d' else 'Recognizer2D',
+                         backbone=dict(type='ResNet', depth=18),
+                         cls_head=dict(num_classes=3, in_channels=512,
+                                       **head))))
+            recognizers[-1].backbone = build(name)
+        plain, aia = recognizers
+        path = tmp_path / 'plain.pth'
+        torch.save(dict(state_dict=plain.backbone.state_dict()), path)
         state = {
-            k: v
-            for k, v in recognizer.state_dict().items() if not is_aia(k)
+            f'backbone.{k}': v
+            for k, v in torch.load(path)['state_dict'].items()
         }
-        torch.save(dict(state_dict=state), tmp_path / 'plain.pth')
-        load_checkpoint(recognizer, str(tmp_path / 'plain.pth'))
+        torch.save(dict(state_dict=state), path)
+
+        load_checkpoint(aia, str(path))
         lines = [
             line for line in ''.join(capfd.readouterr()).splitlines()
             if 'keys of the attention are not in the checkpoint' in line
@@ -190,7 +206,23 @@ class TestPlainNetwork:
         assert len(lines) == 1
         # 8 layers x 4 gates x (kernel, weight, bias, mean, var)
         assert '160 of 160 keys' in lines[0]
-        assert '0 other keys are missing' in lines[0]
+        # The head is missing too, and is no part of the backbone.
+        assert '0 other keys of the backbone are missing' in lines[0]
+
+        frames = make_input(name)
+        feats = aia.backbone(frames)
+        samples = [ActionDataSample().set_gt_label(i) for i in (0, 1)]
+        losses = aia.cls_head.loss(feats, samples, num_segs=4)
+        losses['loss_cls'].backward()
+        assert all(p.grad is not None for p in aia.parameters())
+
+    def test_missing_backbone_keys_are_counted(self, capfd):
+        plain, aia = build_plain('tsn'), build_aia('tsn')
+        state = plain.state_dict()
+        del state['layer4.1.conv2.bn.weight']
+        aia.load_state_dict(state, strict=False)
+        log = ''.join(capfd.readouterr())
+        assert '1 other keys of the backbone are missing' in log
 
 
 class TestInsertPlugins:
@@ -215,6 +247,24 @@ class TestInsertPlugins:
                                num_segments=4)))
         insert_plugins(recognizer, CINST)
         assert len(attention_layers(recognizer.backbone)) == 8
+
+    def test_on_c2d_which_halves_the_frames(self):
+        model = insert_plugins(MODELS.build(dict(type='C2D', depth=18)),
+                               CINST,
+                               num_segments=4)
+        assert [m.num_segments
+                for _, m in attention_layers(model)] == [4] * 2 + [2] * 6
+        assert model(torch.randn(2, 3, 4, 32, 32)).shape == (2, 512, 2, 1, 1)
+
+    @pytest.mark.parametrize('cfg', [
+        dict(type='CinST'),
+        dict(type='ParallelAttention', branches=[dict(type='CinST')])
+    ])
+    def test_under_another_default_scope(self, cfg):
+        """MMEngine's Runner has the scope mmengine unless told otherwise."""
+        model = build_plain('tsm')
+        with DefaultScope.overwrite_default_scope('mmengine'):
+            insert_plugins(model, [dict(cfg=cfg)])
 
     def test_twice(self):
         model = build_aia('tsn50')
@@ -247,7 +297,13 @@ class TestInsertPlugins:
     (dict(cfg=dict(type='CinST'), stages=True), 'stages to hold 4 bools'),
     (dict(cfg=dict(type='CinST'),
           blocks=(0, 2)), r'blocks between 0 and 1 for stage 0.*got \[2\]'),
+    (dict(cfg=dict(type='CinST'),
+          stages=(0, 1, 2, 3)), 'stages to hold 4 bools'),
     (dict(cfg=dict(type='CinST'), blocks=1), 'blocks to be indices'),
+    (dict(cfg=dict(type='CinST'), blocks=(0, 0)), 'blocks to be indices'),
+    (dict(cfg=dict(type='ParallelAttention',
+                   branches=[dict(type='STinC', num_segments=2)])),
+     '4 in the backbone, 2 in the plugin STinC'),
     (dict(cfg=dict(type='CinST'), postion='after_norm1'), 'got postion'),
     (dict(cfg=dict(type='CinST', num_segments=8)),
      '4 in the backbone, 8 in the plugin CinST'),
@@ -265,6 +321,22 @@ def test_bad_entries(bad, error):
 def test_plugins_must_be_a_list():
     with pytest.raises(TypeError, match='expected a list of dicts'):
         build_aia('tsn', plugins=CINST[0])
+
+
+def test_two_plugins_disagree():
+    cfgs = [dict(type='CinST', num_segments=n) for n in (8, 4)]
+    with pytest.raises(ValueError, match='8 in the plugin.*4 in the plugin'):
+        insert_plugins(build_plain('tsm'), [dict(cfg=cfg) for cfg in cfgs])
+
+
+def test_block_of_another_shape():
+    model = MODELS.build(
+        dict(type='ResNet3dCSN', depth=50, pretrained=None,
+             pretrained2d=False))
+    with pytest.raises(
+            ValueError,
+            match=r'\(after_norm1, after_norm3, after_conv1, after_conv3\)'):
+        insert_plugins(model, CINST)
 
 
 def test_not_a_backbone():

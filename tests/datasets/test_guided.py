@@ -37,3 +37,15 @@ class TestGuidedDatasets:
                  pipeline=[]))
         assert guided.get_data_info(0) == plain.get_data_info(0)
         assert guided.get_data_info(0)['label'] == 3
+
+    def test_data_root(self, cls, prefix, tmp_path):
+        (tmp_path / 'data').mkdir()
+        (tmp_path /
+         'list.txt').write_text('a 1 2' if prefix == 'img' else 'a 2')
+        DATASETS.build(
+            dict(type=cls,
+                 data_root=str(tmp_path),
+                 ann_file='list.txt',
+                 data_prefix={prefix: 'data'},
+                 guide='the README',
+                 pipeline=[]))

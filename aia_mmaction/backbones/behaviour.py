@@ -1,0 +1,71 @@
+"""What a backbone with attention does differently from MMAction2's.
+
+It is attached to the instance, so that it holds for the registered backbones
+and for any model object alike. Partials of functions on module level survive
+copying and pickling.
+"""
+from functools import partial
+
+from mmaction.models.backbones.resnet3d import ResNet3d
+from mmengine.logging import print_log
+from torch import nn
+
+from aia_mmaction.layers.attention import check_whole_clips
+
+from .num_segments import check_num_segments
+from .plugged_activation import attention_layers
+
+
+def attach_behaviour(backbone: nn.Module) -> None:
+    """Attach all of it, once per backbone."""
+    backbone.init_weights = partial(_init_weights, backbone)
+    backbone.train = partial(_train, backbone)
+    backbone.register_forward_pre_hook(_check_input)
+    backbone.register_load_state_dict_post_hook(_log_missing_attention)
+
+
+def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
+    """Initialise the backbone and leave the attention its own weights."""
+    check_num_segments(backbone)
+    type(backbone).init_weights(backbone, *args, **kwargs)
+    # Without a checkpoint ResNet3d re-initialises every Conv3d below it.
+    if isinstance(backbone, ResNet3d) and backbone.pretrained is None:
+        for _, layer in attention_layers(backbone):
+            layer.init_weights()
+
+
+def _train(backbone: nn.Module, mode: bool = True) -> nn.Module:
+    """Set the mode; the loops do it before their first iteration."""
+    check_num_segments(backbone)
+    type(backbone).train(backbone, mode)
+    return backbone  # MMAction2's ResNet returns None
+
+
+def _check_input(backbone: nn.Module, args: tuple) -> None:
+    # Not left to the attention: ResNetTSM reshapes before it.
+    check_whole_clips(args[0], getattr(backbone, 'num_segments', None),
+                      backbone)
+
+
+def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
+    """Say in one line that a plain checkpoint came without attention."""
+    keys = {
+        key
+        for key in backbone.state_dict() if 'num_batches_tracked' not in key
+    }
+    own = {
+        f'{name}.{key}'
+        for name, layer in attention_layers(backbone)
+        for key in layer.state_dict()
+    } & keys
+    # Missing keys carry the prefix of the model that the backbone is part of,
+    # and some are of its other parts.
+    missing = incompatible_keys.missing_keys
+    absent = [key for key in missing if key.endswith(tuple(own))]
+    others = [key for key in missing if key.endswith(tuple(keys - own))]
+    if absent:
+        print_log(
+            f'{type(backbone).__name__}: {len(absent)} of {len(own)} keys of '
+            'the attention are not in the checkpoint and keep their initial '
+            f'values; {len(others)} other keys of the backbone are missing.',
+            logger='current')
