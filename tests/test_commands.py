@@ -358,7 +358,7 @@ class TestThreeWays:
         log = self.train_and_test(plain, 'aia_tsm.py')
         (missing, of), = re.findall(MISSING, log)
         assert missing == of == str(6 * 4 * 5)
-        assert '0 other keys are missing' in log
+        assert '0 other keys of the backbone are missing' in log
 
     def test_cfg_options_on_mmaction2_s_config(self, plain):
         root, data = 'data/motion_pairs', []

@@ -220,8 +220,9 @@ def main():
         f'Seeds {", ".join(map(str, args.seeds))}. aia_mmaction '
         f'{aia_mmaction.__version__}, mmaction2 {mmaction.__version__}, '
         f'torch {torch.__version__}, {torch.get_num_threads()} threads, '
-        f'{platform.machine()}. This run took {time.time() - started:.0f} s and reused '
-        f'{reused} of {len(MODELS) * len(args.seeds)} trained networks.',
+        f'{platform.machine()}. This run took {time.time() - started:.0f} s '
+        f'and reused {reused} of {len(MODELS) * len(args.seeds)} trained '
+        'networks.',
     ]) + '\n'
     draft = args.work_dir / 'draft.md'
     draft.write_text(report)
