@@ -24,14 +24,16 @@ MISSING = r'(\d+) of (\d+) keys of the attention are not in the checkpoint'
 # A plain TSM as somebody has it who does not know this project.
 PLAIN_TSM = """
 _base_ = 'mmaction::_base_/default_runtime.py'
-pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=4),
+decode = [
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs')
 ]
+sample = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=4)
+pipeline = [dict(type='DecordInit'), sample, *decode]
+test_pipeline = [
+    dict(type='DecordInit'), dict(test_mode=True, **sample), *decode]
 model = dict(
     type='Recognizer2D',
     backbone=dict(
@@ -58,7 +60,7 @@ val_dataloader = dict(
         type='VideoDataset',
         ann_file='data/motion_pairs/motion_pairs_test_list_videos.txt',
         data_prefix=dict(video='data/motion_pairs/videos'),
-        pipeline=pipeline, test_mode=True))
+        pipeline=test_pipeline, test_mode=True))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='AccMetric')
 test_evaluator = val_evaluator
