@@ -31,15 +31,20 @@ if not _imported_for_the_doctor():
     from .compat import apply_repairs
     apply_repairs()
 
-    from .backbones import (AIAResNet, AIAResNet2Plus1d, AIAResNetTSM,
-                            insert_plugins)
+    from .backbones import (AIAC2D, AIAC3D, AIAX3D, AIAMobileNetV2,
+                            AIAMobileNetV2TSM, AIAResNet, AIAResNet2Plus1d,
+                            AIAResNet3d, AIAResNet3dCSN, AIAResNet3dSlowFast,
+                            AIAResNet3dSlowOnly, AIAResNetTIN, AIAResNetTSM,
+                            AIATANet, insert_plugins)
     from .datasets import GuidedRawframeDataset, GuidedVideoDataset
     from .layers import (ChannelContext, CinST, ParallelAttention,
                          SpatioTemporalContext, STinC)
 
     __all__ = [
-        'AIAResNet', 'AIAResNet2Plus1d', 'AIAResNetTSM', 'ChannelContext',
-        'CinST', 'GuidedRawframeDataset', 'GuidedVideoDataset',
-        'ParallelAttention', 'STinC', 'SpatioTemporalContext', '__version__',
-        'insert_plugins'
+        'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM', 'AIAResNet',
+        'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
+        'AIAResNet3dSlowFast', 'AIAResNet3dSlowOnly', 'AIAResNetTIN',
+        'AIAResNetTSM', 'AIATANet', 'AIAX3D', 'ChannelContext', 'CinST',
+        'GuidedRawframeDataset', 'GuidedVideoDataset', 'ParallelAttention',
+        'STinC', 'SpatioTemporalContext', '__version__', 'insert_plugins'
     ]

@@ -1,10 +1,6 @@
 from typing import Optional, Sequence
 
-from .plugins import insert_plugins
-
-# What an AIA backbone does when it is not told otherwise: the paper's CinST in
-# every block.
-DEFAULT_PLUGINS = (dict(cfg=dict(type='CinST')), )
+from .insertion import insert_plugins
 
 
 class AIABackbone:
@@ -18,9 +14,27 @@ class AIABackbone:
         **kwargs: Passed to the backbone.
     """
 
+    # The paper's CinST in every block.
+    default_plugins: Sequence[dict] = (dict(cfg=dict(type='CinST')), )
+
     def __init__(self,
                  *args,
                  plugins: Optional[Sequence[dict]] = None,
                  **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        insert_plugins(self, DEFAULT_PLUGINS if plugins is None else plugins)
+        insert_plugins(self,
+                       self.default_plugins if plugins is None else plugins)
+
+
+class AIAFrameBackbone(AIABackbone):
+    """The same for a backbone that does not know how many frames a clip has.
+
+    Args:
+        num_segments (int): Frames per clip, ``num_clips`` of the pipeline.
+            Defaults to 8.
+    """
+
+    def __init__(self, *args, num_segments: int = 8, **kwargs) -> None:
+        # nn.Module takes plain attributes before its own __init__.
+        self.num_segments = num_segments
+        super().__init__(*args, **kwargs)

@@ -6,7 +6,7 @@ copying and pickling.
 """
 from functools import partial
 
-from mmaction.models.backbones.resnet3d import ResNet3d
+from mmaction.models import C3D, X3D, ResNet3d
 from mmengine.logging import print_log
 from torch import nn
 
@@ -27,9 +27,13 @@ def attach_behaviour(backbone: nn.Module) -> None:
 def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
     """Initialise the backbone and leave the attention its own weights."""
     check_num_segments(backbone)
+    # Some of MMAction2's backbones load ImageNet weights strictly.
+    backbone.may_miss_attention = True
     type(backbone).init_weights(backbone, *args, **kwargs)
-    # Without a checkpoint ResNet3d re-initialises every Conv3d below it.
-    if isinstance(backbone, ResNet3d) and backbone.pretrained is None:
+    backbone.may_miss_attention = False
+    # Without a checkpoint 3-D networks re-initialise every Conv3d below them.
+    if isinstance(backbone,
+                  (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
         for _, layer in attention_layers(backbone):
             layer.init_weights()
 
@@ -63,6 +67,8 @@ def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
     missing = incompatible_keys.missing_keys
     absent = [key for key in missing if key.endswith(tuple(own))]
     others = [key for key in missing if key.endswith(tuple(keys - own))]
+    if getattr(backbone, 'may_miss_attention', False):
+        missing[:] = [key for key in missing if key not in absent]
     if absent:
         print_log(
             f'{type(backbone).__name__}: {len(absent)} of {len(own)} keys of '

@@ -1,0 +1,163 @@
+"""Insert attention layers into the blocks of a backbone."""
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+from mmaction.models import C2D
+from mmcv.cnn import ConvModule
+from mmengine.utils import is_seq_of
+from torch import nn
+
+from aia_mmaction.layers import build_layer
+
+from .behaviour import attach_behaviour
+from .blocks import Block, find_pathways, find_stages
+from .plugged_activation import PluggedActivation, attention_layers, plug
+from .plugins import POSITIONS, Plugin
+
+
+def insert_plugins(model: nn.Module,
+                   plugins: Sequence[dict],
+                   num_segments: Optional[int] = None) -> nn.Module:
+    """Insert attention layers into a backbone, in place.
+
+    Args:
+        model (nn.Module): A convolutional backbone of MMAction2, or a
+            recognizer with one.
+        plugins (Sequence[dict]): Entries with the keys
+
+            - ``cfg``: config of the layer, e.g. ``dict(type='CinST')``;
+            - ``stages``: one bool per stage, defaults to all;
+            - ``position``: ``'after_norm1'``, ``2`` or ``3`` (before the
+              activation) or ``'after_conv1'``, ``2`` or ``3`` (after it),
+              defaults to ``'after_norm2'``, the paper's place;
+            - ``blocks``: indices of the blocks inside a stage, defaults to
+              all, but every second one in a stage of 23 blocks or more, as
+              the authors do;
+            - ``pathways``: of a SlowFast, ``('slow', 'fast')`` or one of
+              them, defaults to both.
+        num_segments (int, optional): Frames per clip, needed for a 2-D
+            backbone that has no ``num_segments`` itself. Defaults to None.
+
+    Returns:
+        nn.Module: ``model``.
+
+    Raises:
+        TypeError: If ``plugins`` is no list of dicts, or the model has no
+            blocks to insert into.
+        ValueError: If an entry names a layer, position, stage or block that
+            does not exist, or ``num_segments`` is missing or disagrees with
+            the model. The model is unchanged then.
+    """
+    backbone = getattr(model, 'backbone', model)
+    if not is_seq_of(plugins, dict):
+        raise TypeError('plugins: expected a list of dicts such as '
+                        f"[dict(cfg=dict(type='CinST'))], got {plugins!r}.")
+    # Everything is built before anything is inserted, so that an error leaves
+    # the model as it was.
+    pathways = find_pathways(backbone)
+    inserts = []
+    for name, pathway in pathways.items():
+        stages = find_stages(pathway)
+        parsed = [
+            Plugin.parse(p, len(stages), tuple(pathways)) for p in plugins
+        ]
+        parsed = [plugin for plugin in parsed if name in plugin.pathways]
+        if parsed:
+            frames = _agreed_num_segments(model, pathway, stages, parsed,
+                                          num_segments)
+            inserts.append(
+                (pathway, frames, _plan(pathway, stages, parsed, frames)))
+    for pathway, frames, layers in inserts:
+        if layers and not attention_layers(pathway):
+            attach_behaviour(pathway)
+        if frames is not None:
+            pathway.num_segments = frames
+        for conv_module, position, layer in layers:
+            getattr(plug(conv_module), position[:-1]).append(layer)
+    return model
+
+
+def _plan(
+    pathway: nn.Module, stages: List[List[Block]], plugins: Sequence[Plugin],
+    num_segments: Optional[int]
+) -> List[Tuple[ConvModule, str, nn.Module]]:
+    """What to insert where into one pathway of a backbone."""
+    return [(_conv_module(blocks[i], plugin.position), plugin.position,
+             _build_layer(plugin.cfg, pathway, stage, num_segments))
+            for plugin in plugins for stage, blocks in enumerate(stages)
+            for i in plugin.picked_blocks(stage, len(blocks))]
+
+
+def _conv_module(block: Block, position: str) -> ConvModule:
+    number = int(position[-1])
+    if number > len(block):
+        has = [p for p in POSITIONS if int(p[-1]) <= len(block)]
+        raise ValueError(
+            'plugins: expected a position that the blocks of this backbone '
+            f'have ({", ".join(has)}), got {position!r}: they have '
+            f'{len(block)} convolutions.')
+    conv_module = block[number - 1]
+    activation = getattr(conv_module, 'activate', None)
+    if (activation is not None and activation.state_dict()
+            and not isinstance(activation, PluggedActivation)):
+        raise ValueError(
+            'insert_plugins: expected an activation without parameters, got '
+            f'{activation}, whose checkpoint keys would change. Use '
+            "act_cfg=dict(type='ReLU').")
+    return conv_module
+
+
+def _build_layer(cfg: dict, backbone: nn.Module, stage: int,
+                 num_segments: Optional[int]) -> nn.Module:
+    if num_segments is None:
+        return build_layer(cfg)
+    # Some networks halve the frames between the first two stages.
+    halves = getattr(backbone, 'temporal_pool', False) or isinstance(
+        backbone, C2D)
+    if halves and stage > 0:
+        num_segments //= 2
+    return build_layer(_with_num_segments(cfg, num_segments))
+
+
+def _with_num_segments(cfg: dict, num_segments: int) -> dict:
+    cfg = {**cfg, 'num_segments': num_segments}
+    if 'branches' in cfg:
+        cfg['branches'] = [
+            _with_num_segments(branch, num_segments)
+            for branch in cfg['branches']
+        ]
+    return cfg
+
+
+def _given_num_segments(cfg: dict) -> Iterator[Tuple[str, int]]:
+    """What a layer's config, or one of its branches, says itself."""
+    if cfg.get('num_segments') is not None:
+        yield f"the plugin {cfg['type']}", cfg['num_segments']
+    for branch in cfg.get('branches', ()):
+        yield from _given_num_segments(branch)
+
+
+def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
+                         stages: List[List[Block]], plugins: Sequence[Plugin],
+                         num_segments: Optional[int]) -> Optional[int]:
+    """The frames per clip that everybody who names them agrees on."""
+    if len(stages[0][0][0].kernel_size) == 3:  # a 3-D network
+        if num_segments is not None:
+            raise ValueError(
+                'insert_plugins: expected no num_segments for '
+                f'{type(backbone).__name__}, whose 5-D features keep the '
+                f'frames apart, got {num_segments}. Leave it out.')
+        return None
+    head = getattr(model, 'cls_head', None)
+    given = [('the argument', num_segments),
+             ('the backbone', getattr(backbone, 'num_segments', None)),
+             ('the head', getattr(head, 'num_segments', None))]
+    for plugin in plugins:
+        given += _given_num_segments(plugin.cfg)
+    given = [(where, n) for where, n in given if n is not None]
+    if len({n for _, n in given}) != 1:
+        got = ', '.join(f'{n} in {where}' for where, n in given)
+        raise ValueError(
+            'insert_plugins: expected one num_segments, the frames per clip, '
+            f'for the whole model, got {got or "none"}. Give it the value of '
+            'num_clips in the pipeline.')
+    return given[0][1]
