@@ -8,6 +8,7 @@ of :mod:`aia_mmaction.doctor`.
 import inspect
 import os
 from functools import wraps
+from importlib import import_module
 from typing import Callable, List, NamedTuple, Set
 from unittest.mock import patch
 
@@ -76,7 +77,9 @@ def _empty_array(*args) -> np.ndarray:
     return _MULTIARRAY._reconstruct(np.ndarray, (0, ), b'b')
 
 
-_MULTIARRAY = (np._core if hasattr(np, '_core') else np.core).multiarray
+# NumPy 1.26 has a numpy._core too, but no more in it than names.
+_MULTIARRAY = import_module('numpy._core.multiarray' if int(
+    np.__version__.split('.')[0]) >= 2 else 'numpy.core.multiarray')
 
 
 def _allow_mmengine_checkpoints() -> None:

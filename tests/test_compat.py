@@ -245,7 +245,7 @@ class TestRefusesHostileCheckpoints:
         class Evil:
 
             def __reduce__(self):
-                return np._core.multiarray._reconstruct, (dict, (0, ), b'b')
+                return np.zeros(1).__reduce__()[0], (dict, (0, ), b'b')
 
         path = self.save(Evil(), tmp_path / 'evil.pth')
         try:
