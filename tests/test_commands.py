@@ -265,7 +265,7 @@ def test_num_segments_disagree(motion_pairs, tmp_path):
               cwd=motion_pairs,
               check=False)
     assert 'expected 4 frames per clip everywhere' in log
-    assert 'got 8 in SampleFrames of train_dataloader' in log
+    assert 'got 8 in train_dataloader.dataset.pipeline.1.num_clips' in log
 
 
 def test_r2plus1d(motion_pairs, tmp_path):

@@ -26,7 +26,8 @@ def attach_behaviour(backbone: nn.Module) -> None:
 
 def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
     """Initialise the backbone and leave the attention its own weights."""
-    check_num_segments(backbone)
+    # In training this comes before a resumed run brings its own config.
+    check_num_segments(backbone, training=True)
     # Some of MMAction2's backbones load ImageNet weights strictly.
     backbone.may_miss_attention = True
     type(backbone).init_weights(backbone, *args, **kwargs)
@@ -40,7 +41,7 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
 
 def _train(backbone: nn.Module, mode: bool = True) -> nn.Module:
     """Set the mode; the loops do it before their first iteration."""
-    check_num_segments(backbone)
+    check_num_segments(backbone, training=mode)
     type(backbone).train(backbone, mode)
     return backbone  # MMAction2's ResNet returns None
 

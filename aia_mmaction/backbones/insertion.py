@@ -77,8 +77,8 @@ def insert_plugins(model: nn.Module,
 
 
 def _plan(
-    pathway: nn.Module, stages: List[List[Block]], plugins: Sequence[Plugin],
-    num_segments: Optional[int]
+        pathway: nn.Module, stages: List[List[Block]],
+        plugins: Sequence[Plugin], num_segments: Optional[int]
 ) -> List[Tuple[ConvModule, str, nn.Module]]:
     """What to insert where into one pathway of a backbone."""
     return [(_conv_module(blocks[i], plugin.position), plugin.position,
@@ -159,5 +159,5 @@ def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
         raise ValueError(
             'insert_plugins: expected one num_segments, the frames per clip, '
             f'for the whole model, got {got or "none"}. Give it the value of '
-            'num_clips in the pipeline.')
+            'num_clips in the pipeline (of clip_len for C2D).')
     return given[0][1]

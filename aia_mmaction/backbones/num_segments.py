@@ -5,26 +5,26 @@ mixes frames of different clips without an error whenever it happens to divide
 the batch.
 """
 import ast
-from typing import Any, Iterator, Tuple
+import logging
+from typing import Any, Iterator, Sequence, Tuple
 
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from torch import nn
 
 
-def check_num_segments(backbone: nn.Module) -> None:
-    """Compare a backbone's ``num_segments`` with the running config.
-
-    It is compared once. In training that is when the runner initialises the
-    weights, before a resumed checkpoint replaces what the runner has said of
-    itself; in testing it is before the first iteration.
+def check_num_segments(backbone: nn.Module, training: bool) -> None:
+    """Compare a backbone's ``num_segments`` with the running config, once.
 
     Args:
         backbone (nn.Module): A backbone. Without ``num_segments`` there is
             nothing to compare.
+        training (bool): Whether the run trains. A test pipeline that
+            disagrees is then only warned of: plain TSN is often tested with
+            more frames than it is trained with.
 
     Raises:
-        ValueError: If the head or a pipeline of the config that the current
-            runner was built from says something else.
+        ValueError: If the head, or a pipeline that the run uses, of the
+            config that the current runner was built from says something else.
     """
     num_segments = getattr(backbone, 'num_segments', None)
     # MMEngine's RuntimeInfoHook leaves the config here before a run.
@@ -43,17 +43,38 @@ def check_num_segments(backbone: nn.Module) -> None:
     head = model.get('cls_head') or {}
     # TSMHead counts for itself, TSNHead takes what it is given.
     default = 8 if _type_name(head) == 'TSMHead' else num_segments
-    found = [('model.cls_head.num_segments', head.get('num_segments',
-                                                      default))]
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        found += _frames_per_clip(cfg.get(loader), loader)
-    wrong = [f'{n} in {where}' for where, n in found if n != num_segments]
+    used = [('model.cls_head.num_segments', head.get('num_segments', default))]
+    test = list(_frames_per_clip(cfg.get('test_dataloader'),
+                                 'test_dataloader'))
+    if training:
+        used += _frames_per_clip(cfg.get('train_dataloader'),
+                                 'train_dataloader')
+        used += _frames_per_clip(cfg.get('val_dataloader'), 'val_dataloader')
+    else:
+        used += test
+    wrong = _disagreement(backbone, used)
     if wrong:
-        raise ValueError(
-            f'{type(backbone).__name__}: expected {num_segments} frames per '
-            'clip everywhere, as in model.backbone.num_segments, got '
-            f'{", ".join(wrong)}. Give num_clips of every pipeline and '
-            'num_segments of backbone and head the same value.')
+        raise ValueError(wrong)
+    later = _disagreement(backbone, test)
+    if later:
+        print_log(f'This will stop testing. {later}',
+                  logger='current',
+                  level=logging.WARNING)
+
+
+def _disagreement(backbone: nn.Module, found: Sequence[Tuple[str,
+                                                             int]]) -> str:
+    """What is wrong and how to mend it; empty if nothing is."""
+    right = backbone.num_segments
+    wrong = [(where, n) for where, n in found if n != right]
+    if not wrong:
+        return ''
+    got = ', '.join(f'{n} in {where}' for where, n in wrong)
+    options = ' '.join(f'{where}={right}' for where, _ in wrong)
+    return (f'{type(backbone).__name__}: expected {right} frames per clip '
+            f'everywhere, as in model.backbone.num_segments, got {got}. Give '
+            'num_clips of every pipeline and num_segments of backbone and '
+            f'head the same value, e.g. with --cfg-options {options}.')
 
 
 def _type_name(cfg: dict) -> str:
@@ -61,19 +82,25 @@ def _type_name(cfg: dict) -> str:
 
 
 def _frames_per_clip(cfg: Any, where: str) -> Iterator[Tuple[str, int]]:
-    """Where a config samples frames, and how many the network gets at once."""
+    """Where a config samples frames, and how many the network gets at once.
+
+    Args:
+        cfg (Any): Part of a config.
+        where (str): The path to it, as in ``--cfg-options``.
+    """
     if isinstance(cfg, dict):
         if 'Sample' in _type_name(cfg) and 'clip_len' in cfg:
             # Frames far apart are clips of one frame (TSN, TSM); clips of
             # several frames are views of their own (C2D).
-            frames = (cfg['clip_len'] if cfg['clip_len'] > 1 else cfg.get(
-                'num_clips', 1))
-            yield f'{_type_name(cfg)} of {where}', frames
-        for value in cfg.values():
-            yield from _frames_per_clip(value, where)
+            key = 'clip_len' if cfg['clip_len'] > 1 else 'num_clips'
+            yield f'{where}.{key}', cfg.get(key, 1)
+        children = cfg.items()
     elif isinstance(cfg, (list, tuple)):
-        for value in cfg:
-            yield from _frames_per_clip(value, where)
+        children = enumerate(cfg)
+    else:
+        children = ()
+    for key, value in children:
+        yield from _frames_per_clip(value, f'{where}.{key}')
 
 
 def _read(text: str) -> dict:

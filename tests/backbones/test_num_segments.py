@@ -43,31 +43,57 @@ def test_agreement():
     model.eval()
 
 
+HEAD = 'got 8 in model.cls_head.num_segments'
+NUM_CLIPS = 'dataloader.dataset.dataset.pipeline.1.num_clips'
+
+
 @pytest.mark.parametrize(
-    'kwargs, error',
+    'training, kwargs, error',
     [
-        (dict(train=8), 'got 8 in SampleFrames of train_dataloader'),
-        (dict(val=16), 'got 16 in SampleFrames of val_dataloader'),
-        (dict(test=25), 'got 25 in SampleFrames of test_dataloader'),
-        (dict(head=dict(type='TSMHead', num_segments=8)),
-         'got 8 in model.cls_head.num_segments'),
+        (True, dict(train=8), f'got 8 in train_{NUM_CLIPS}'),
+        (True, dict(val=16), f'got 16 in val_{NUM_CLIPS}'),
+        (False, dict(test=25), f'got 25 in test_{NUM_CLIPS}'),
+        (True, dict(head=dict(type='TSMHead', num_segments=8)), HEAD),
+        (False, dict(head=dict(type='TSMHead', num_segments=8)), HEAD),
         # TSMHead's default
-        (dict(head=dict(type='mmaction.TSMHead')),
-         'got 8 in model.cls_head.num_segments'),
+        (True, dict(head=dict(type='mmaction.TSMHead')), HEAD),
     ])
-@pytest.mark.parametrize('mode', [True, False])
-def test_disagreement(kwargs, error, mode):
+def test_disagreement(training, kwargs, error):
     model = build_aia('tsm')
     running(4, **kwargs)
     with pytest.raises(ValueError, match=f'expected 4 frames.*{error}'):
-        model.train(mode)
+        model.train(training)
+
+
+def test_remedy_can_be_pasted():
+    model = build_aia('tsm')
+    running(4, train=8)
+    with pytest.raises(ValueError, match=f'--cfg-options train_{NUM_CLIPS}=4'):
+        model.train()
+
+
+def test_training_only_warns_of_the_test_pipeline(capfd):
+    """MMAction2's TSN configs test with 25 frames."""
+    model = build_aia('tsm')
+    running(4, test=25)
+    model.init_weights()
+    model.train()
+    log = ''.join(capfd.readouterr())
+    assert log.count('This will stop testing') == 1
+    assert f'got 25 in test_{NUM_CLIPS}' in log
+
+
+def test_testing_ignores_the_other_pipelines():
+    model = build_aia('tsm')
+    running(4, train=8, val=16)
+    model.eval()
 
 
 def test_before_the_weights_are_initialised():
     """In training, before a resumed run overwrites the config."""
     model = build_aia('tsm')
     running(4, train=8)
-    with pytest.raises(ValueError, match='got 8 in SampleFrames of train'):
+    with pytest.raises(ValueError, match='got 8 in train_dataloader'):
         model.init_weights()
     model = build_aia('tsm')
     running(4)
@@ -92,8 +118,8 @@ def test_views_of_several_frames():
 def test_model_object():
     model = insert_plugins(build_plain('tsm'), [dict(cfg=dict(type='CinST'))])
     running(4, backbone='ResNetTSM', test=16)
-    with pytest.raises(ValueError, match='got 16 in SampleFrames of test'):
-        model.train()
+    with pytest.raises(ValueError, match='got 16 in test_dataloader'):
+        model.eval()
 
 
 def test_config_text_is_not_run(tmp_path):
