@@ -30,8 +30,10 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
     check_num_segments(backbone, training=True)
     # Some of MMAction2's backbones load ImageNet weights strictly.
     backbone.may_miss_attention = True
-    type(backbone).init_weights(backbone, *args, **kwargs)
-    backbone.may_miss_attention = False
+    try:
+        type(backbone).init_weights(backbone, *args, **kwargs)
+    finally:
+        backbone.may_miss_attention = False
     # Without a checkpoint 3-D networks re-initialise every Conv3d below them.
     if isinstance(backbone,
                   (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
