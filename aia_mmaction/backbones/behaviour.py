@@ -50,8 +50,8 @@ def _train(backbone: nn.Module, mode: bool = True) -> nn.Module:
 
 def _check_input(backbone: nn.Module, args: tuple) -> None:
     # Not left to the attention: ResNetTSM reshapes before it.
-    check_whole_clips(args[0], getattr(backbone, 'num_segments', None),
-                      backbone)
+    for x in args:  # none if it is passed by name
+        check_whole_clips(x, getattr(backbone, 'num_segments', None), backbone)
 
 
 def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:

@@ -38,7 +38,6 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     if (_type_name(backbone_cfg) != type(backbone).__name__
             or backbone_cfg.get('num_segments', num_segments) != num_segments):
         return  # The config of another model, trained earlier in this process.
-    backbone.num_segments_checked = True
 
     head = model.get('cls_head') or {}
     # TSMHead counts for itself, TSNHead takes what it is given.
@@ -55,6 +54,7 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     wrong = _disagreement(backbone, used)
     if wrong:
         raise ValueError(wrong)
+    backbone.num_segments_checked = True
     later = _disagreement(backbone, test)
     if later:
         print_log(f'This will stop testing. {later}',

@@ -65,6 +65,15 @@ def test_disagreement(training, kwargs, error):
         model.train(training)
 
 
+def test_it_is_refused_every_time():
+    """Also when a notebook runs the same cell again."""
+    model = build_aia('tsm')
+    running(4, train=8)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='got 8 in train_dataloader'):
+            model.train()
+
+
 def test_remedy_can_be_pasted():
     model = build_aia('tsm')
     running(4, train=8)

@@ -88,6 +88,12 @@ class TestPlaces:
         model = build_aia('tsn', plugins=[dict(cfg=cfg)])
         assert model(make_input('tsn')).shape[0] == 8
 
+    def test_input_by_name(self, network):
+        model = build_aia(network)
+        model.eval()
+        x = make_input(network)
+        assert torch.equal(model(x=x), model(x))
+
     def test_class_as_type(self):
         """As in MMEngine's pure-Python configs."""
         model = build_aia('tsn', plugins=[dict(cfg=dict(type=CinST))])
