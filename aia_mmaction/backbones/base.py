@@ -1,4 +1,4 @@
-from typing import Optional, Sequence
+from typing import Sequence, Union
 
 from .insertion import insert_plugins
 
@@ -8,22 +8,19 @@ class AIABackbone:
 
     Args:
         *args: Passed to the backbone.
-        plugins (Sequence[dict], optional): What to insert where, see
-            :func:`insert_plugins`. None means one CinST in every block, an
-            empty list the plain network. Defaults to None.
+        plugins (Sequence[dict] | str): What to insert where, see
+            :func:`insert_plugins`; an empty list is the plain network.
+            Defaults to ``'CinST'``: one in every block.
         **kwargs: Passed to the backbone.
     """
 
-    # The paper's CinST in every block.
-    default_plugins: Sequence[dict] = (dict(cfg=dict(type='CinST')), )
-
     def __init__(self,
                  *args,
-                 plugins: Optional[Sequence[dict]] = None,
+                 plugins: Union[str, Sequence[dict]] = 'CinST',
                  **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        insert_plugins(self,
-                       self.default_plugins if plugins is None else plugins)
+        # A child config that says plugins=None takes the default back.
+        insert_plugins(self, 'CinST' if plugins is None else plugins)
 
 
 class AIAFrameBackbone(AIABackbone):

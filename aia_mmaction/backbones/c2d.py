@@ -10,6 +10,6 @@ class AIAC2D(AIAFrameBackbone, C2D):
 
     Args:
         num_segments (int): Frames per clip. Defaults to 8.
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``C2D``.
     """

@@ -11,9 +11,6 @@ class AIAC3D(AIABackbone, C3D):
     Every convolution is a block of its own, in five stages.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`; here the
-            default position is ``after_norm1``.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``C3D``.
     """
-
-    default_plugins = (dict(cfg=dict(type='CinST'), position='after_norm1'), )

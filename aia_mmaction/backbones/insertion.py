@@ -1,9 +1,8 @@
 """Insert attention layers into the blocks of a backbone."""
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmaction.models import C2D
 from mmcv.cnn import ConvModule
-from mmengine.utils import is_seq_of
 from torch import nn
 
 from aia_mmaction.layers import build_layer
@@ -11,24 +10,27 @@ from aia_mmaction.layers import build_layer
 from .behaviour import attach_behaviour
 from .blocks import Block, find_pathways, find_stages
 from .plugged_activation import PluggedActivation, attention_layers, plug
-from .plugins import POSITIONS, Plugin
+from .plugins import POSITIONS, Plugin, parse_list
 
 
 def insert_plugins(model: nn.Module,
-                   plugins: Sequence[dict],
+                   plugins: Union[str, Sequence[dict]],
                    num_segments: Optional[int] = None) -> nn.Module:
     """Insert attention layers into a backbone, in place.
 
     Args:
         model (nn.Module): A convolutional backbone of MMAction2, or a
             recognizer with one.
-        plugins (Sequence[dict]): Entries with the keys
+        plugins (Sequence[dict] | str): The name of one of the paper's
+            modules (:data:`PAPER_MODULES`), such as ``'CinST'`` or
+            ``'C2ST'``, or a list of entries with the keys
 
             - ``cfg``: config of the layer, e.g. ``dict(type='CinST')``;
             - ``stages``: one bool per stage, defaults to all;
             - ``position``: ``'after_norm1'``, ``2`` or ``3`` (before the
               activation) or ``'after_conv1'``, ``2`` or ``3`` (after it),
-              defaults to ``'after_norm2'``, the paper's place;
+              defaults to ``'after_norm2'``, the paper's place (of C3D, whose
+              blocks have one norm, to ``'after_norm1'``);
             - ``blocks``: indices of the blocks inside a stage, defaults to
               all, but every second one in a stage of 23 blocks or more, as
               the authors do;
@@ -41,16 +43,14 @@ def insert_plugins(model: nn.Module,
         nn.Module: ``model``.
 
     Raises:
-        TypeError: If ``plugins`` is no list of dicts, or the model has no
-            blocks to insert into.
+        TypeError: If ``plugins`` is neither a name nor a list of dicts, or
+            the model has no blocks to insert into.
         ValueError: If an entry names a layer, position, stage or block that
             does not exist, or ``num_segments`` is missing or disagrees with
             the model. The model is unchanged then.
     """
     backbone = getattr(model, 'backbone', model)
-    if not is_seq_of(plugins, dict):
-        raise TypeError('plugins: expected a list of dicts such as '
-                        f"[dict(cfg=dict(type='CinST'))], got {plugins!r}.")
+    plugins = parse_list(plugins)
     # Everything is built before anything is inserted, so that an error leaves
     # the model as it was.
     pathways = find_pathways(backbone)
@@ -81,10 +81,18 @@ def _plan(
         plugins: Sequence[Plugin], num_segments: Optional[int]
 ) -> List[Tuple[ConvModule, str, nn.Module]]:
     """What to insert where into one pathway of a backbone."""
-    return [(_conv_module(blocks[i], plugin.position), plugin.position,
-             _build_layer(plugin.cfg, pathway, stage, num_segments))
-            for plugin in plugins for stage, blocks in enumerate(stages)
-            for i in plugin.picked_blocks(stage, len(blocks))]
+    layers = []
+    for plugin in plugins:
+        for stage, blocks in enumerate(stages):
+            for i in plugin.picked_blocks(stage, len(blocks)):
+                # The paper's place, or the nearest to it in C3D, whose blocks
+                # are single convolutions.
+                position = (plugin.position
+                            or f'after_norm{min(2, len(blocks[i]))}')
+                layers.append((_conv_module(blocks[i], position), position,
+                               _build_layer(plugin.cfg, pathway, stage,
+                                            num_segments)))
+    return layers
 
 
 def _conv_module(block: Block, position: str) -> ConvModule:

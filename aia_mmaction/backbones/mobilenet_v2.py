@@ -10,6 +10,6 @@ class AIAMobileNetV2(AIAFrameBackbone, MobileNetV2):
 
     Args:
         num_segments (int): Frames per clip. Defaults to 8.
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``MobileNetV2``.
     """

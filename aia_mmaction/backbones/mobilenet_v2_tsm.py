@@ -9,6 +9,6 @@ class AIAMobileNetV2TSM(AIABackbone, MobileNetV2TSM):
     """MMAction2's ``MobileNetV2TSM`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``MobileNetV2TSM``.
     """

@@ -4,10 +4,12 @@ The idiom is mmdet's: a list of ``dict(cfg=..., stages=..., position=...)``,
 applied in order, so two entries at a position are a cascade.
 """
 from difflib import get_close_matches
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple, Optional, Sequence, Union
 
 from mmaction.registry import MODELS
 from mmengine.utils import is_seq_of
+
+from .paper_modules import PAPER_MODULES
 
 # The authors attend in every second block of a stage this long or longer.
 LONG_STAGE = 23
@@ -16,11 +18,28 @@ POSITIONS = tuple(f'after_{what}{i}' for what in ('norm', 'conv')
                   for i in (1, 2, 3))
 
 
+def parse_list(plugins: Union[str, Sequence[dict]]) -> Sequence[dict]:
+    """The entries of ``plugins``; a name stands for a module of the paper."""
+    if isinstance(plugins, str):
+        if plugins not in PAPER_MODULES:
+            raise ValueError(
+                "plugins: expected one of the paper's modules "
+                f'({", ".join(PAPER_MODULES)}) or a list of dicts, got '
+                f'{plugins!r}.{_did_you_mean(plugins, PAPER_MODULES)}')
+        return PAPER_MODULES[plugins]
+    if not is_seq_of(plugins, dict):
+        raise TypeError(
+            "plugins: expected the name of one of the paper's modules, such "
+            "as 'CinST', or a list of dicts such as "
+            f"[dict(cfg=dict(type='CinST'))], got {plugins!r}.")
+    return plugins
+
+
 class Plugin(NamedTuple):
     """A validated entry of ``plugins``."""
     cfg: dict
     stages: Sequence[bool]
-    position: str
+    position: Optional[str]
     blocks: Optional[Sequence[int]]
     pathways: Sequence[str]
 
@@ -44,7 +63,7 @@ class Plugin(NamedTuple):
                 '...)).')
         plugin = cls(cfg=entry['cfg'],
                      stages=entry.get('stages', (True, ) * num_stages),
-                     position=entry.get('position', 'after_norm2'),
+                     position=entry.get('position'),
                      blocks=entry.get('blocks'),
                      pathways=entry.get('pathways', pathways))
         _check_layer_cfg(plugin.cfg)
@@ -55,7 +74,7 @@ class Plugin(NamedTuple):
                 f'plugins: expected stages to hold {num_stages} bools, one '
                 f'per stage of the backbone, got {plugin.stages!r}. Leave it '
                 'out for all stages.')
-        if plugin.position not in POSITIONS:
+        if plugin.position not in (None, *POSITIONS):
             raise ValueError(
                 f'plugins: expected position to be one of '
                 f'{", ".join(POSITIONS)}, got {plugin.position!r}. The paper '

@@ -9,6 +9,6 @@ class AIAResNet2Plus1d(AIABackbone, ResNet2Plus1d):
     """MMAction2's ``ResNet2Plus1d`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNet2Plus1d``.
     """

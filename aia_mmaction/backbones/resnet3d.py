@@ -9,6 +9,6 @@ class AIAResNet3d(AIABackbone, ResNet3d):
     """MMAction2's ``ResNet3d`` (I3D) with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNet3d``.
     """

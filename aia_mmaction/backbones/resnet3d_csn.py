@@ -9,6 +9,6 @@ class AIAResNet3dCSN(AIABackbone, ResNet3dCSN):
     """MMAction2's ``ResNet3dCSN`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNet3dCSN``.
     """

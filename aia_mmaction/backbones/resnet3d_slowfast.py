@@ -9,6 +9,6 @@ class AIAResNet3dSlowFast(AIABackbone, ResNet3dSlowFast):
     """MMAction2's ``ResNet3dSlowFast`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNet3dSlowFast``.
     """

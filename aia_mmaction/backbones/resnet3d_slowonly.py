@@ -9,6 +9,6 @@ class AIAResNet3dSlowOnly(AIABackbone, ResNet3dSlowOnly):
     """MMAction2's ``ResNet3dSlowOnly`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNet3dSlowOnly``.
     """

@@ -9,6 +9,6 @@ class AIAResNetTIN(AIABackbone, ResNetTIN):
     """MMAction2's ``ResNetTIN`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNetTIN``.
     """

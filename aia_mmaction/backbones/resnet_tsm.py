@@ -9,6 +9,6 @@ class AIAResNetTSM(AIABackbone, ResNetTSM):
     """MMAction2's ``ResNetTSM`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``ResNetTSM``.
     """

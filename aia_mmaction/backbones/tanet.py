@@ -9,6 +9,6 @@ class AIATANet(AIABackbone, TANet):
     """MMAction2's ``TANet`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``TANet``.
     """

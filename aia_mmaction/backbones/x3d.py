@@ -9,6 +9,6 @@ class AIAX3D(AIABackbone, X3D):
     """MMAction2's ``X3D`` with attention.
 
     Args:
-        plugins (Sequence[dict], optional): See :class:`AIABackbone`.
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
         **kwargs: Arguments of ``X3D``.
     """
