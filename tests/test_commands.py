@@ -435,3 +435,33 @@ def test_demo(tmp_path):
     for name in ('learning_curves.png', 'confusion.png'):
         assert name in report
         assert cv2.imread(str(tmp_path / 'work_dirs/demo' / name)) is not None
+
+
+def test_ablation(tmp_path):
+    run(sys.executable,
+        REPO / 'tools/ablation.py',
+        '--modules',
+        'C2ST',
+        'CinST',
+        '--cfg-options',
+        *IN_PROCESS,
+        'train_cfg.max_epochs=1',
+        'param_scheduler=None',
+        '--dataset-args',
+        '--num-train',
+        16,
+        '--num-test',
+        8,
+        cwd=tmp_path)
+    folder = tmp_path / 'work_dirs/ablation'
+    rows = re.findall(
+        r'\| (\w+) \| ([\d.]+) \| ([\d.]+) \| [\d,]+ \(\+([\d,]+)\) \| '
+        r'[\d,]+ M \(\+([\d.]+) %\) \| [\d.]+ ms \(x([\d.]+)\) \|',
+        (folder / 'report.md').read_text())
+    assert [row[0] for row in rows] == ['plain', 'C2ST', 'CinST']
+    # 8 layers x 4 gates x (54 weights of the kernel, 2 of the norm)
+    assert [row[3] for row in rows] == ['0', '1,792', '1,792']
+    assert [float(row[4]) > 0.1 for row in rows] == [False, True, True]
+    for name in ('C2ST', 'CinST'):  # the module that the row names was trained
+        text = next((folder / name / 'seed0').glob('2*/vis_data/config.py'))
+        assert f"plugins='{name}'" in text.read_text()

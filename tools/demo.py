@@ -8,88 +8,23 @@ Examples:
     python tools/demo.py                  # one seed, below 10 minutes
     python tools/demo.py --seeds 0 1 2    # what the README reports
 """
-import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import matplotlib
-import mmaction
-import mmengine
 import numpy as np
-import torch
 from mmaction.evaluation import ConfusionMatrix
-
-import aia_mmaction
+from motion_pairs import (REPO, accuracies, parse_args, percent, prepare,
+                          table, train_and_test, write_report)
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-REPO = Path(__file__).resolve().parent.parent
 MODELS = {
     'TSN-R18': 'tsn_r18_motion-pairs.py',
     'TSN-R18 + CinST': 'tsn_r18_cinst_motion-pairs.py',
 }
-
-
-def run(*command):
-    """Run a command that shows its own progress."""
-    command = [str(part) for part in command]
-    print(f'\n$ {" ".join(command)}', flush=True)
-    if subprocess.call(command):
-        raise SystemExit(f'The command failed: {" ".join(command)}')
-
-
-def train_and_test(config, work_dir, seed, cfg_options):
-    """Returns the file of the predictions on the test videos."""
-    dump = work_dir / 'predictions.pkl'
-    if dump.exists():
-        print(f'\n{dump} is there.')
-        return dump
-    mim = (sys.executable, '-m', 'mim')
-    options = ('--cfg-options', *cfg_options) if cfg_options else ()
-    run(*mim, 'train', 'mmaction', config, '--work-dir', work_dir, '--seed',
-        seed, '--resume', *options)
-    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
-    draft = work_dir / 'draft.pkl'
-    run(*mim, 'test', 'mmaction', config, '--checkpoint', checkpoint,
-        '--work-dir', work_dir / 'test', '--dump', draft, *options)
-    os.replace(draft, dump)
-    return dump
-
-
-def check_settings(work_dir, settings):
-    """Results of other settings must not be taken for results of these."""
-    path = work_dir / 'settings.json'
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found != settings:
-            raise SystemExit(
-                f'{work_dir}: expected results of {settings}, got results of '
-                f'{found}. Choose another --work-dir, or delete this one.')
-    work_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings))
-
-
-def read_predictions(dump):
-    """Scores ``[num_videos, 8]`` and labels ``[num_videos]``."""
-    results = mmengine.load(dump)
-    scores = torch.stack([result['pred_score'] for result in results])
-    labels = torch.cat([result['gt_label'] for result in results])
-    return scores, labels
-
-
-def accuracies(scores, labels):
-    """Top-1, and pair accuracy: the motion is right, direction ignored."""
-    predicted = scores.argmax(dim=1)
-    return {
-        'top-1': (predicted == labels).float().mean().item(),
-        'pair accuracy': (predicted // 2 == labels // 2).float().mean().item()
-    }
 
 
 def read_curve(work_dir):
@@ -150,84 +85,37 @@ def plot_confusion(predictions, classes, path):
     figure.savefig(path, dpi=100)
 
 
-def table(rows):
-    """Markdown table of {name: [accuracies of every seed]}."""
-    lines = [
-        '| model | seeds | top-1 (%) | pair accuracy (%) |',
-        '|---|---|---|---|'
-    ]
-    for name, runs in rows.items():
-        cells = []
-        for key in ('top-1', 'pair accuracy'):
-            values = [100 * run[key] for run in runs]
-            each = ', '.join(f'{value:.1f}' for value in values)
-            cells.append(each if len(values) ==
-                         1 else f'{np.mean(values):.1f} ({each})')
-        lines.append(f'| {name} | {len(runs)} | {cells[0]} | {cells[1]} |')
-    return '\n'.join(lines)
-
-
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument('--work-dir',
-                        type=Path,
-                        default=Path('work_dirs/demo'))
-    parser.add_argument(
-        '--dataset-args',
-        nargs=argparse.REMAINDER,
-        default=[],
-        help='everything after it goes to make_motion_pairs.py')
-    parser.add_argument('--cfg-options',
-                        nargs='+',
-                        default=[],
-                        help='passed to mim train and mim test')
-    args = parser.parse_args()
+    args = parse_args(__doc__, 'work_dirs/demo')
     started = time.time()
-    check_settings(
-        args.work_dir,
-        dict(cfg_options=args.cfg_options, dataset_args=args.dataset_args))
-    reused = len(list(args.work_dir.glob('*/seed*/predictions.pkl')))
+    classes = prepare(args)
 
-    run(sys.executable, REPO / 'tools/data/make_motion_pairs.py',
-        'data/motion_pairs', *args.dataset_args)
-    classes = Path('data/motion_pairs/label_map.txt').read_text().splitlines()
-
-    rows, curves, predictions = {}, {}, {}
+    rows, curves, predictions = [], {}, {}
     for name, config in MODELS.items():
-        rows[name], curves[name] = [], []
+        runs, curves[name] = [], []
         for seed in args.seeds:
             work_dir = args.work_dir / Path(config).stem / f'seed{seed}'
-            result = read_predictions(
-                train_and_test(REPO / 'configs' / config, work_dir, seed,
-                               args.cfg_options))
-            rows[name].append(accuracies(*result))
+            result = train_and_test(REPO / 'configs' / config, work_dir, seed,
+                                    args.cfg_options)
+            runs.append(accuracies(*result))
             curves[name].append(read_curve(work_dir))
             predictions.setdefault(name, result)  # of the first seed
+        rows.append((name, len(runs), percent(runs, 'top-1'),
+                     percent(runs, 'pair accuracy')))
 
     plot_curves(curves, args.work_dir / 'learning_curves.png')
     plot_confusion(predictions, classes, args.work_dir / 'confusion.png')
-    report = '\n\n'.join([
+    results = table(('model', 'seeds', 'top-1 (%)', 'pair accuracy (%)'), rows)
+    print(f'\n{results}')
+    write_report(args.work_dir / 'report.md', [
         '# Motion pairs: does the network see the order of frames?',
         f'{len(classes)} classes, {len(result[1])} test videos. The two '
         'directions of a motion have the same frames, so a network that does '
         'not see their order gets 50 % of what its pair accuracy promises.',
-        table(rows),
+        results,
         '![learning curves](learning_curves.png)',
         f'![confusion matrices, seed {args.seeds[0]}](confusion.png)',
-        f'Seeds {", ".join(map(str, args.seeds))}. aia_mmaction '
-        f'{aia_mmaction.__version__}, mmaction2 {mmaction.__version__}, '
-        f'torch {torch.__version__}, {torch.get_num_threads()} threads, '
-        f'{platform.machine()}. This run took {time.time() - started:.0f} s '
-        f'and reused {reused} of {len(MODELS) * len(args.seeds)} trained '
-        'networks.',
-    ]) + '\n'
-    draft = args.work_dir / 'draft.md'
-    draft.write_text(report)
-    os.replace(draft, args.work_dir / 'report.md')
-    print(f'\n{table(rows)}\n\nSee {args.work_dir / "report.md"}')
+    ], args, started)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,140 @@
+"""What demo.py and ablation.py share: networks trained on the motion pairs.
+
+What an earlier run finished is not done again; an interrupted training
+resumes.
+"""
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mmaction
+import mmengine
+import numpy as np
+import torch
+
+import aia_mmaction
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def parse_args(description, work_dir, add_arguments=lambda parser: None):
+    """The arguments that both tools have, and those of one of them."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--work-dir', type=Path, default=Path(work_dir))
+    parser.add_argument(
+        '--dataset-args',
+        nargs=argparse.REMAINDER,
+        default=[],
+        help='everything after it goes to make_motion_pairs.py')
+    parser.add_argument('--cfg-options',
+                        nargs='+',
+                        default=[],
+                        help='passed to mim train and mim test')
+    return parser.parse_args()
+
+
+def run(*command):
+    """Run a command that shows its own progress."""
+    command = [str(part) for part in command]
+    print(f'\n$ {" ".join(command)}', flush=True)
+    if subprocess.call(command):
+        raise SystemExit(f'The command failed: {" ".join(command)}')
+
+
+def prepare(args):
+    """Render the dataset.
+
+    Returns:
+        list[str]: The names of its classes.
+    """
+    _check_settings(
+        args.work_dir,
+        dict(cfg_options=args.cfg_options, dataset_args=args.dataset_args))
+    run(sys.executable, REPO / 'tools/data/make_motion_pairs.py',
+        'data/motion_pairs', *args.dataset_args)
+    return Path('data/motion_pairs/label_map.txt').read_text().splitlines()
+
+
+def _check_settings(work_dir, settings):
+    """Results of other settings must not be taken for results of these."""
+    path = work_dir / 'settings.json'
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != settings:
+            raise SystemExit(
+                f'{work_dir}: expected results of {settings}, got results of '
+                f'{found}. Choose another --work-dir, or delete this one.')
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings))
+
+
+def train_and_test(config, work_dir, seed, cfg_options):
+    """Train and test one network.
+
+    Returns:
+        tuple[Tensor, Tensor]: Scores ``[num_videos, 8]`` and labels
+        ``[num_videos]`` of the test videos.
+    """
+    dump = work_dir / 'predictions.pkl'
+    if dump.exists():
+        print(f'\n{dump} is there.')
+    else:
+        mim = (sys.executable, '-m', 'mim')
+        options = ('--cfg-options', *cfg_options) if cfg_options else ()
+        run(*mim, 'train', 'mmaction', config, '--work-dir', work_dir,
+            '--seed', seed, '--resume', *options)
+        checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+        draft = work_dir / 'draft.pkl'
+        run(*mim, 'test', 'mmaction', config, '--checkpoint', checkpoint,
+            '--work-dir', work_dir / 'test', '--dump', draft, *options)
+        os.replace(draft, dump)
+    results = mmengine.load(dump)
+    scores = torch.stack([result['pred_score'] for result in results])
+    labels = torch.cat([result['gt_label'] for result in results])
+    return scores, labels
+
+
+def accuracies(scores, labels):
+    """Top-1, and pair accuracy: the motion is right, direction ignored."""
+    predicted = scores.argmax(dim=1)
+    return {
+        'top-1': (predicted == labels).float().mean().item(),
+        'pair accuracy': (predicted // 2 == labels // 2).float().mean().item()
+    }
+
+
+def percent(runs, key):
+    """An accuracy as a cell of a table: the mean and each seed's."""
+    values = [100 * run[key] for run in runs]
+    each = ', '.join(f'{value:.1f}' for value in values)
+    return each if len(values) == 1 else f'{np.mean(values):.1f} ({each})'
+
+
+def table(header, rows):
+    """A Markdown table."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
+
+
+def write_report(path, paragraphs, args, started):
+    """Write a report and say how it was made."""
+    paragraphs = [
+        *paragraphs, f'Seeds {", ".join(map(str, args.seeds))}. aia_mmaction '
+        f'{aia_mmaction.__version__}, mmaction2 {mmaction.__version__}, '
+        f'torch {torch.__version__}, {torch.get_num_threads()} threads, '
+        f'{platform.machine()}. This run took {time.time() - started:.0f} s; '
+        'it takes less where networks were trained before.'
+    ]
+    draft = path.with_name('draft.md')
+    draft.write_text('\n\n'.join(paragraphs) + '\n')
+    os.replace(draft, path)
+    print(f'\nSee {path}')
