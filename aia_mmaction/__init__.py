@@ -39,10 +39,11 @@ if not _imported_for_the_doctor():
     from .datasets import GuidedRawframeDataset, GuidedVideoDataset
     from .layers import (ChannelContext, CinST, ParallelAttention,
                          SpatioTemporalContext, STinC)
+    from .necks import AIANeck
 
     __all__ = [
-        'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM', 'AIAResNet',
-        'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
+        'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM', 'AIANeck',
+        'AIAResNet', 'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
         'AIAResNet3dSlowFast', 'AIAResNet3dSlowOnly', 'AIAResNetTIN',
         'AIAResNetTSM', 'AIATANet', 'AIAX3D', 'ChannelContext', 'CinST',
         'GuidedRawframeDataset', 'GuidedVideoDataset', 'ParallelAttention',

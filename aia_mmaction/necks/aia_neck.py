@@ -1,0 +1,116 @@
+from typing import List, Optional, Sequence, Tuple, Union
+
+from mmaction.registry import MODELS
+from torch import Tensor, nn
+
+from aia_mmaction.backbones.plugins import Plugin, parse_list
+from aia_mmaction.layers import build_layer
+
+
+@MODELS.register_module()
+class AIANeck(nn.Module):
+    """Attention on the feature map that a backbone gives the head.
+
+    For backbones that take no ``plugins``, such as Swin, MViT and UniFormer,
+    and for those that do.
+
+    In a ``Recognizer2D`` set ``num_segments``, give the backbone two or more
+    ``out_indices`` (``Recognizer2D`` cannot hand a single map to a neck), and
+    take ``TSNHead``, or ``TPNHead`` for ``fcn_test``. The last map is used.
+
+    Args:
+        plugins (Sequence[dict] | str): The name of one of the paper's modules
+            or a list of ``dict(cfg=...)``, applied in order. Defaults to
+            ``'CinST'``.
+        num_segments (int, optional): Frames per clip in a ``Recognizer2D``; a
+            ``Recognizer3D`` needs none. Defaults to None.
+
+    Raises:
+        TypeError, ValueError: If ``plugins`` says something else.
+    """
+
+    def __init__(self,
+                 plugins: Union[str, Sequence[dict]] = 'CinST',
+                 num_segments: Optional[int] = None) -> None:
+        super().__init__()
+        self.num_segments = num_segments
+        self.attention = nn.Sequential()
+        for entry in parse_list(plugins):
+            cfg = Plugin.parse(entry, num_stages=1).cfg
+            if set(entry) != {'cfg'}:
+                raise ValueError(
+                    'AIANeck: expected entries like '
+                    f"dict(cfg=dict(type='CinST')), got {entry!r}: a neck has "
+                    'no stages, blocks and positions to choose from.')
+            self.attention.append(build_layer(cfg))
+
+    def forward(
+        self,
+        x: Union[Tensor, Sequence[Tensor]],
+        data_samples: Optional[list] = None
+    ) -> Tuple[Union[Tensor, Sequence[Tensor]], dict]:
+        """Refine the map.
+
+        Args:
+            x (Tensor | Sequence[Tensor]): Of a ``Recognizer3D`` a map
+                ``[N, C, T, H, W]``, or a tuple that holds one. Of a
+                ``Recognizer2D`` a list of maps of that shape, in which the
+                clips of a video (test-time crops) follow one another along T.
+            data_samples (list, optional): Not used.
+
+        Returns:
+            tuple: What the head takes, and no auxiliary losses. For a
+            ``Recognizer3D`` the refined map as it came in, for a
+            ``Recognizer2D`` the last one, refined and averaged over the
+            frames: ``[N * clips, C, 1, H, W]``.
+
+        Raises:
+            ValueError: If the backbone gives something else.
+        """
+        if self.num_segments is not None:
+            return self._forward_2d(x), dict()
+        if isinstance(x, Tensor) and x.dim() == 5:
+            return self.attention(x), dict()
+        if (isinstance(x, (tuple, list)) and len(x) == 1
+                and isinstance(x[0], Tensor) and x[0].dim() == 5):
+            return type(x)([self.attention(x[0])]), dict()
+        raise ValueError(
+            'AIANeck: expected one feature map [N, C, T, H, W] of a '
+            f'Recognizer3D, got {_describe(x)}. For a Recognizer2D set '
+            'num_segments of the neck. Where a class token comes with the map '
+            'and the head reads only the token, set output_cls_token=False of '
+            'MViT and with_cls_token=False of its head. For networks of '
+            'several pathways use plugins of the backbone.')
+
+    def _forward_2d(self, maps: List[Tensor]) -> Tensor:
+        if isinstance(maps, Tensor):
+            raise ValueError(
+                'AIANeck: expected the list of maps of a Recognizer2D, got '
+                f'{_describe(maps)}. For a Recognizer3D leave num_segments '
+                'out.')
+        x = maps[-1]
+        if x.dim() != 5:
+            # Recognizer2D iterates over what the backbone gives; of a single
+            # map it takes the batch for the list.
+            raise ValueError(
+                'AIANeck: expected two or more maps of a Recognizer2D, got '
+                'one, which Recognizer2D takes apart along the batch. Give '
+                'the backbone two out_indices, e.g. out_indices=(2, 3); the '
+                'last is used.')
+        if x.shape[2] % self.num_segments:
+            raise ValueError(
+                'AIANeck: expected whole clips of '
+                f'num_segments={self.num_segments} frames, got {x.shape[2]} '
+                'frames. Give num_clips of the pipeline and num_segments of '
+                'backbone and neck the same value.')
+        # [N, C, clips * T, H, W] -> [N, C, clips, T, H, W]
+        x = x.unflatten(2, (-1, self.num_segments))
+        # -> [N, clips, C, T, H, W] -> [N * clips, C, T, H, W]
+        x = x.transpose(1, 2).flatten(0, 1)
+        return self.attention(x).mean(dim=2, keepdim=True)
+
+
+def _describe(x: Union[Tensor, Sequence]) -> str:
+    if isinstance(x, Tensor):
+        return f'one of shape {tuple(x.shape)}'
+    return f'[{", ".join(_describe(each) for each in x)}]'
