@@ -20,7 +20,18 @@ $(VENV)/.ready: setup.py pyproject.toml Makefile requirements/constraints.txt
 	$(BIN)/python -m aia_mmaction.doctor --fix
 	touch $@
 
-test: setup
+# PyPI's torchvision is built for CUDA: with PyTorch for CPUs its import fails
+# where it registers operators, which no image backbone needs. So the tests have
+# it, without that registration, in a folder of its own.
+IMAGES := $(VENV)/image_libraries
+
+$(IMAGES)/.ready: requirements/image_libraries.txt $(VENV)/.ready
+	rm -rf $(IMAGES)
+	$(PIP) --no-deps --target $(IMAGES) -r $<
+	echo > $(IMAGES)/torchvision/_meta_registrations.py
+	touch $@
+
+test: setup $(IMAGES)/.ready
 	$(BIN)/python -m pytest
 
 test-fast: setup

@@ -32,18 +32,21 @@ if not _imported_for_the_doctor():
     apply_repairs()
 
     from .backbones import (AIAC2D, AIAC3D, AIAX3D, AIAMobileNetV2,
-                            AIAMobileNetV2TSM, AIAResNet, AIAResNet2Plus1d,
-                            AIAResNet3d, AIAResNet3dCSN, AIAResNet3dSlowFast,
-                            AIAResNet3dSlowOnly, AIAResNetTIN, AIAResNetTSM,
-                            AIATANet, insert_plugins)
+                            AIAMobileNetV2TSM, AIAMobileOneTSM, AIAResNet,
+                            AIAResNet2Plus1d, AIAResNet3d, AIAResNet3dCSN,
+                            AIAResNet3dSlowFast, AIAResNet3dSlowOnly,
+                            AIAResNetTIN, AIAResNetTSM, AIATANet,
+                            insert_plugins)
     from .datasets import GuidedRawframeDataset, GuidedVideoDataset
     from .layers import (ChannelContext, CinST, ParallelAttention,
                          SpatioTemporalContext, STinC)
     from .necks import AIANeck
+    from .recognizers import AIARecognizer2D
 
     __all__ = [
-        'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM', 'AIANeck',
-        'AIAResNet', 'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
+        'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM',
+        'AIAMobileOneTSM', 'AIANeck', 'AIARecognizer2D', 'AIAResNet',
+        'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
         'AIAResNet3dSlowFast', 'AIAResNet3dSlowOnly', 'AIAResNetTIN',
         'AIAResNetTSM', 'AIATANet', 'AIAX3D', 'ChannelContext', 'CinST',
         'GuidedRawframeDataset', 'GuidedVideoDataset', 'ParallelAttention',

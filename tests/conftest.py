@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 
-import aia_mmaction  # noqa: F401
+from aia_mmaction.backbones import attention_layers
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -44,6 +44,30 @@ def run(*command, cwd, env=None, check=True):
 
 def mim(*args, cwd, check=True):
     return run(sys.executable, '-m', 'mim', *args, cwd=cwd, check=check)
+
+
+def count_attention(backbone):
+    """How many attention layers a backbone has, with how many parameters."""
+    layers = [layer for _, layer in attention_layers(backbone)]
+    return len(layers), f'{sum(count_parameters(m) for m in layers):,}'
+
+
+def count_parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_readme_table(name, header, rows):
+    """Compare a table of the README, or write it if UPDATE_README is set."""
+    table = ''.join(f'| {" | ".join(map(str, row))} |\n'
+                    for row in (header, ['---'] * len(header), *rows))
+    readme = REPO / 'README.md'
+    before, start, rest = readme.read_text().partition(f'<!-- {name} -->\n')
+    found, end, after = rest.partition(f'<!-- end of {name} -->')
+    assert start and end, f'the README has no place for the table {name}'
+    if os.environ.get('UPDATE_README'):
+        readme.write_text(f'{before}{start}{table}{end}{after}')
+    else:
+        assert found == table
 
 
 def mmaction_without_drn(folder):

@@ -13,7 +13,7 @@ from torch import nn
 from aia_mmaction.layers.attention import check_whole_clips
 
 from .num_segments import check_num_segments
-from .plugged_activation import attention_layers
+from .places import attention_layers, restore_hooks
 
 
 def attach_behaviour(backbone: nn.Module) -> None:
@@ -31,7 +31,8 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
     # Some of MMAction2's backbones load ImageNet weights strictly.
     backbone.may_miss_attention = True
     try:
-        type(backbone).init_weights(backbone, *args, **kwargs)
+        if hasattr(type(backbone), 'init_weights'):  # torchvision has none
+            type(backbone).init_weights(backbone, *args, **kwargs)
     finally:
         backbone.may_miss_attention = False
     # Without a checkpoint 3-D networks re-initialise every Conv3d below them.
@@ -44,6 +45,7 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
 def _train(backbone: nn.Module, mode: bool = True) -> nn.Module:
     """Set the mode; the loops do it before their first iteration."""
     check_num_segments(backbone, training=mode)
+    restore_hooks(backbone)
     type(backbone).train(backbone, mode)
     return backbone  # MMAction2's ResNet returns None
 

@@ -1,4 +1,4 @@
-"""Where MMAction2's backbones keep their blocks, and the norms in them.
+"""Where backbones keep their blocks, and the places in them.
 
 All of it is read off the built network. Blocks are looked for below a stage,
 not in it, because MMAction2 wraps them (temporal shift, non-local, TAM) and
@@ -9,10 +9,16 @@ from typing import Dict, List, Optional
 from mmaction.models import C3D, MobileNetV2, ResNet3dSlowFast
 from mmaction.models.backbones.mobilenet_v2 import InvertedResidual
 from mmcv.cnn import ConvModule
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
 
-# The ConvModules of a block, in the order of their norms.
-Block = List[ConvModule]
+# The ConvModules of a block, in the order of their norms; in networks that
+# are not made of them its norms, or what holds a norm with its activation.
+Block = List[nn.Module]
+
+# What leads around a block in torchvision, timm and mmpretrain, and what was
+# inserted before.
+SIDE_PATHS = {'downsample', 'shortcut', 'proj', 'after_norm', 'after_conv'}
 
 
 def find_pathways(backbone: nn.Module) -> Dict[str, nn.Module]:
@@ -31,6 +37,8 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
     if isinstance(pathway, C3D):  # five stages of plain convolutions
         stages = [[[conv] for name, conv in pathway.named_children()
                    if name.startswith(f'conv{i}')] for i in range(1, 6)]
+    elif _is_mobileone(pathway):
+        stages = [_pairs(getattr(pathway, name)) for name in pathway.stages]
     else:
         if isinstance(pathway, MobileNetV2):
             names = [n for n in pathway.layers if n.startswith('layer')]
@@ -40,11 +48,14 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
             block for block in map(_block,
                                    getattr(pathway, name).modules()) if block
         ] for name in names]
+        if not any(stages):
+            stages = _stages_of_norms(pathway)
     if not stages or not all(stages):
         raise TypeError(
-            'insert_plugins: expected a backbone with blocks made of '
-            'ConvModules, such as ResNet, ResNetTSM or ResNet2Plus1d, got '
-            f'{type(pathway).__name__}.')
+            'insert_plugins: expected a backbone with blocks of convolutions '
+            'and batch norms, such as ResNet, ResNetTSM or ResNet2Plus1d, got '
+            f'{type(pathway).__name__}. AIANeck puts the same attention '
+            'behind a backbone of any kind.')
     return stages
 
 
@@ -52,7 +63,7 @@ def _block(module: nn.Module) -> Optional[Block]:
     """The ConvModules of a residual block, None for any other module."""
     if isinstance(module, InvertedResidual):
         convs = list(module.conv)
-    elif isinstance(getattr(module, 'conv1', None), ConvModule):
+    elif getattr(getattr(module, 'conv1', None), 'with_norm', False):
         convs = [
             getattr(module, name) for name in ('conv1', 'conv2', 'conv3')
             if hasattr(module, name)
@@ -62,3 +73,56 @@ def _block(module: nn.Module) -> Optional[Block]:
     # A convolution can be wrapped (temporal shift) or be two (CSN's ip).
     return [[m for m in conv.modules() if isinstance(m, ConvModule)][-1]
             for conv in convs]
+
+
+def _is_mobileone(module: nn.Module) -> bool:
+    # mmpretrain, which it is from, need not be there.
+    return any(cls.__name__ == 'MobileOne' for cls in type(module).__mro__)
+
+
+def _pairs(stage: nn.Module) -> List[Block]:
+    """MobileOne's blocks are pairs, a depthwise and a pointwise part."""
+    parts = [
+        m for m in stage.modules() if type(m).__name__ == 'MobileOneBlock'
+    ]
+    return [parts[i:i + 2] for i in range(0, len(parts), 2)]
+
+
+def _stages_of_norms(network: nn.Module) -> List[List[Block]]:
+    """Stages of a network of torchvision, timm or mmpretrain.
+
+    A stage is what holds blocks directly.
+    """
+    blocks = [_norms(part) for part in _parts(network) if _is_block(part)]
+    return ([blocks] if blocks else []) + [
+        stage for part in _parts(network) if not _is_block(part)
+        for stage in _stages_of_norms(part)
+    ]
+
+
+def _is_block(module: nn.Module) -> bool:
+    """Whether this is a smallest part with more than one norm.
+
+    A bare container is a stem, a stage or the inside of a block.
+    """
+    return (not isinstance(module, (nn.Sequential, nn.ModuleList))
+            and len(_norms(module)) > 1
+            and not any(map(_holds_block, _parts(module))))
+
+
+def _holds_block(module: nn.Module) -> bool:
+    return _is_block(module) or any(map(_holds_block, _parts(module)))
+
+
+def _norms(module: nn.Module) -> Block:
+    """The batch norms on a module's main path, in order."""
+    if isinstance(module, _BatchNorm):
+        return [module]
+    return [norm for part in _parts(module) for norm in _norms(part)]
+
+
+def _parts(module: nn.Module) -> List[nn.Module]:
+    return [
+        part for name, part in module.named_children()
+        if name not in SIDE_PATHS
+    ]

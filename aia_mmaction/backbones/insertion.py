@@ -9,7 +9,7 @@ from aia_mmaction.layers import build_layer
 
 from .behaviour import attach_behaviour
 from .blocks import Block, find_pathways, find_stages
-from .plugged_activation import PluggedActivation, attention_layers, plug
+from .places import PluggedActivation, attention_layers, has_activation, plug
 from .plugins import POSITIONS, Plugin, parse_list
 
 
@@ -19,8 +19,8 @@ def insert_plugins(model: nn.Module,
     """Insert attention layers into a backbone, in place.
 
     Args:
-        model (nn.Module): A convolutional backbone of MMAction2, or a
-            recognizer with one.
+        model (nn.Module): A convolutional backbone of MMAction2, torchvision,
+            timm or mmpretrain, or a recognizer with one.
         plugins (Sequence[dict] | str): The name of one of the paper's
             modules (:data:`PAPER_MODULES`), such as ``'CinST'`` or
             ``'C2ST'``, or a list of entries with the keys
@@ -30,7 +30,9 @@ def insert_plugins(model: nn.Module,
             - ``position``: ``'after_norm1'``, ``2`` or ``3`` (before the
               activation) or ``'after_conv1'``, ``2`` or ``3`` (after it),
               defaults to ``'after_norm2'``, the paper's place (of C3D, whose
-              blocks have one norm, to ``'after_norm1'``);
+              blocks have one norm, to ``'after_norm1'``). Where norm and
+              activation are no unit, as in torchvision, only
+              ``'after_norm'`` is there;
             - ``blocks``: indices of the blocks inside a stage, defaults to
               all, but every second one in a stage of 23 blocks or more, as
               the authors do;
@@ -71,15 +73,15 @@ def insert_plugins(model: nn.Module,
             attach_behaviour(pathway)
         if frames is not None:
             pathway.num_segments = frames
-        for conv_module, position, layer in layers:
-            getattr(plug(conv_module), position[:-1]).append(layer)
+        for place, position, layer in layers:
+            getattr(plug(place), position[:-1]).append(layer)
     return model
 
 
 def _plan(
         pathway: nn.Module, stages: List[List[Block]],
-        plugins: Sequence[Plugin], num_segments: Optional[int]
-) -> List[Tuple[ConvModule, str, nn.Module]]:
+        plugins: Sequence[Plugin],
+        num_segments: Optional[int]) -> List[Tuple[nn.Module, str, nn.Module]]:
     """What to insert where into one pathway of a backbone."""
     layers = []
     for plugin in plugins:
@@ -89,29 +91,30 @@ def _plan(
                 # are single convolutions.
                 position = (plugin.position
                             or f'after_norm{min(2, len(blocks[i]))}')
-                layers.append((_conv_module(blocks[i], position), position,
+                layers.append((_find_place(blocks[i], position), position,
                                _build_layer(plugin.cfg, pathway, stage,
                                             num_segments)))
     return layers
 
 
-def _conv_module(block: Block, position: str) -> ConvModule:
-    number = int(position[-1])
-    if number > len(block):
-        has = [p for p in POSITIONS if int(p[-1]) <= len(block)]
+def _find_place(block: Block, position: str) -> nn.Module:
+    has = [
+        p for p in POSITIONS if int(p[-1]) <= len(block) and (
+            'norm' in p or has_activation(block[int(p[-1]) - 1]))
+    ]
+    if position not in has:
         raise ValueError(
             'plugins: expected a position that the blocks of this backbone '
-            f'have ({", ".join(has)}), got {position!r}: they have '
-            f'{len(block)} convolutions.')
-    conv_module = block[number - 1]
-    activation = getattr(conv_module, 'activate', None)
+            f'have ({", ".join(has)}), got {position!r}.')
+    place = block[int(position[-1]) - 1]
+    activation = getattr(place, 'activate', getattr(place, 'act', None))
     if (activation is not None and activation.state_dict()
             and not isinstance(activation, PluggedActivation)):
         raise ValueError(
             'insert_plugins: expected an activation without parameters, got '
             f'{activation}, whose checkpoint keys would change. Use '
             "act_cfg=dict(type='ReLU').")
-    return conv_module
+    return place
 
 
 def _build_layer(cfg: dict, backbone: nn.Module, stage: int,
@@ -144,11 +147,17 @@ def _given_num_segments(cfg: dict) -> Iterator[Tuple[str, int]]:
         yield from _given_num_segments(branch)
 
 
+def _is_3d(place: nn.Module) -> bool:
+    if isinstance(place, ConvModule):
+        return len(place.kernel_size) == 3
+    return isinstance(place, nn.BatchNorm3d)
+
+
 def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
                          stages: List[List[Block]], plugins: Sequence[Plugin],
                          num_segments: Optional[int]) -> Optional[int]:
     """The frames per clip that everybody who names them agrees on."""
-    if len(stages[0][0][0].kernel_size) == 3:  # a 3-D network
+    if _is_3d(stages[0][0][0]):
         if num_segments is not None:
             raise ValueError(
                 'insert_plugins: expected no num_segments for '

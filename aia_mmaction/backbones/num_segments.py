@@ -34,15 +34,21 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
         return
     cfg = _read(text)
     model = cfg.get('model') or {}
-    backbone_cfg = model.get('backbone') or {}
-    if (_type_name(backbone_cfg) != type(backbone).__name__
-            or backbone_cfg.get('num_segments', num_segments) != num_segments):
+    owner, cfg_of_owner = 'model.backbone', model.get('backbone') or {}
+    another = _type_name(cfg_of_owner) != type(backbone).__name__
+    if _type_name(model) == 'AIARecognizer2D':
+        owner, cfg_of_owner, another = 'model', model, False
+    if (another
+            or cfg_of_owner.get('num_segments', num_segments) != num_segments):
         return  # The config of another model, trained earlier in this process.
 
     head = model.get('cls_head') or {}
     # TSMHead counts for itself, TSNHead takes what it is given.
     default = 8 if _type_name(head) == 'TSMHead' else num_segments
     used = [('model.cls_head.num_segments', head.get('num_segments', default))]
+    neck = model.get('neck') or {}
+    used.append(
+        ('model.neck.num_segments', neck.get('num_segments', num_segments)))
     test = list(_frames_per_clip(cfg.get('test_dataloader'),
                                  'test_dataloader'))
     if training:
@@ -51,19 +57,19 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
         used += _frames_per_clip(cfg.get('val_dataloader'), 'val_dataloader')
     else:
         used += test
-    wrong = _disagreement(backbone, used)
+    wrong = _disagreement(backbone, owner, used)
     if wrong:
         raise ValueError(wrong)
     backbone.num_segments_checked = True
-    later = _disagreement(backbone, test)
+    later = _disagreement(backbone, owner, test)
     if later:
         print_log(f'This will stop testing. {later}',
                   logger='current',
                   level=logging.WARNING)
 
 
-def _disagreement(backbone: nn.Module, found: Sequence[Tuple[str,
-                                                             int]]) -> str:
+def _disagreement(backbone: nn.Module, owner: str,
+                  found: Sequence[Tuple[str, int]]) -> str:
     """What is wrong and how to mend it; empty if nothing is."""
     right = backbone.num_segments
     wrong = [(where, n) for where, n in found if n != right]
@@ -72,7 +78,7 @@ def _disagreement(backbone: nn.Module, found: Sequence[Tuple[str,
     got = ', '.join(f'{n} in {where}' for where, n in wrong)
     options = ' '.join(f'{where}={right}' for where, _ in wrong)
     return (f'{type(backbone).__name__}: expected {right} frames per clip '
-            f'everywhere, as in model.backbone.num_segments, got {got}. Give '
+            f'everywhere, as in {owner}.num_segments, got {got}. Give '
             'num_clips of every pipeline and num_segments of backbone and '
             f'head the same value, e.g. with --cfg-options {options}.')
 

@@ -4,11 +4,12 @@ import importlib.util
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.utils import is_tuple_of
 
 from aia_mmaction.backbones import attention_layers
 
-from ..conftest import REPO
+from ..conftest import check_readme_table, count_attention
 from .conftest import R2PLUS1D
 from .test_plugins import is_aia
 
@@ -16,28 +17,48 @@ FRAMES, CLIP = (8, 3, 64, 64), (2, 3, 4, 64, 64)
 RESNET3D = dict(depth=50, pretrained=None, pretrained2d=False)
 SEGMENTS = dict(num_segments=4)
 
-# MMAction2's name: (arguments, input of 2 clips of 4 frames, layers)
+# MMAction2's name: (arguments, input of 2 clips of 4 frames, layers, remark)
 BACKBONES = {
-    'ResNet': (dict(depth=50, **SEGMENTS), FRAMES, 16),
-    'ResNetTSM': (dict(depth=50, pretrained2d=False, **SEGMENTS), FRAMES, 16),
-    'MobileNetV2': (SEGMENTS, FRAMES, 17),
-    'MobileNetV2TSM': (dict(pretrained2d=False, **SEGMENTS), FRAMES, 17),
-    'TANet': (dict(depth=50, **SEGMENTS), FRAMES, 16),
-    'C2D': (dict(depth=50, **SEGMENTS), CLIP, 16),
-    'C3D': (dict(out_dim=4608), (1, 3, 16, 64, 64), 8),
-    'ResNet3d': (RESNET3D, CLIP, 16),
-    'ResNet3dSlowOnly': (RESNET3D, CLIP, 16),
-    'ResNet3dSlowFast': (dict(pretrained=None,
-                              resample_rate=4,
-                              speed_ratio=4,
-                              channel_ratio=8), (2, 3, 16, 64, 64), 32),
-    'ResNet2Plus1d': (R2PLUS1D, CLIP, 8),
+    'ResNet':
+    (dict(depth=50,
+          **SEGMENTS), FRAMES, 16, 'TSN, `num_segments` is 8 unless set'),
+    'ResNetTSM': (dict(depth=50, pretrained2d=False,
+                       **SEGMENTS), FRAMES, 16, 'TSM'),
+    'MobileNetV2':
+    (SEGMENTS, FRAMES, 17, 'TSN, `num_segments` is 8 unless set'),
+    'MobileNetV2TSM': (dict(pretrained2d=False,
+                            **SEGMENTS), FRAMES, 17, 'TSM'),
+    'MobileOneTSM': (dict(arch='s0', pretrained2d=False,
+                          **SEGMENTS), FRAMES, 21, 'TSM, needs mmpretrain'),
+    'TANet': (dict(depth=50, **SEGMENTS), FRAMES, 16, ''),
+    'C2D': (dict(depth=50, **SEGMENTS), CLIP, 16,
+            '`num_segments` is the number of frames that go in'),
+    'C3D': (dict(out_dim=4608), (1, 3, 16, 64, 64), 8,
+            'every convolution is a block, position `after_norm1`'),
+    'ResNet3d': (RESNET3D, CLIP, 16, 'I3D'),
+    'ResNet3dSlowOnly': (RESNET3D, CLIP, 16, ''),
+    'ResNet3dSlowFast':
+    (dict(pretrained=None, resample_rate=4, speed_ratio=4,
+          channel_ratio=8), (2, 3, 16, 64, 64), 32,
+     "both pathways, or `pathways=('slow', )` of a plugin"),
+    'ResNet2Plus1d': (dict(R2PLUS1D, depth=34), CLIP, 16, 'R(2+1)D'),
     'ResNet3dCSN': (dict(depth=50,
                          pretrained=None,
                          pretrained2d=False,
-                         bottleneck_mode='ir'), CLIP, 16),
-    'X3D': (dict(gamma_w=1, gamma_b=2.25, gamma_d=2.2), CLIP, 26),
+                         bottleneck_mode='ir'), CLIP, 16, 'ip and ir'),
+    'X3D': (dict(gamma_w=1, gamma_b=2.25, gamma_d=2.2), CLIP, 26, ''),
 }
+HAS_MMPRETRAIN = importlib.util.find_spec('mmpretrain') is not None
+
+
+def names(without=()):
+    return [
+        pytest.param(name,
+                     marks=pytest.mark.skipif(name == 'MobileOneTSM'
+                                              and not HAS_MMPRETRAIN,
+                                              reason='needs mmpretrain'))
+        for name in BACKBONES if name not in without
+    ]
 
 
 def build(name, **kwargs):
@@ -52,7 +73,7 @@ def forward(name, model):
     return features if is_tuple_of(features, torch.Tensor) else (features, )
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', names())
 class TestEveryBackbone:
 
     def test_trains_and_reloads(self, name, tmp_path):
@@ -96,20 +117,19 @@ class TestEveryBackbone:
         assert outer.std().item() == pytest.approx((2 / 81)**0.5, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    'name', [n for n in BACKBONES if n not in ('C3D', 'ResNet3dSlowFast')])
+@pytest.mark.parametrize('name', names(without=('C3D', 'ResNet3dSlowFast')))
 def test_frozen_stages(name):
     model = build(name, frozen_stages=2)
     model.train()
     sum(f.square().mean() for f in forward(name, model)).backward()
     for key, layer in attention_layers(model):
-        frozen = key.split('.')[0] in ('layer1', 'layer2')
+        frozen = key.split('.')[0] in ('layer1', 'layer2', 'stage1', 'stage2')
         assert layer.gate_c.norm.training != frozen, key
         assert (layer.gate_c.conv.weight.grad is None) == frozen, key
 
 
 @pytest.mark.parametrize(
-    'name', [n for n in BACKBONES if n not in ('C3D', 'ResNet3dSlowFast')])
+    'name', names(without=('C3D', 'ResNet3dSlowFast', 'MobileOneTSM')))
 def test_with_cp(name):
     grads = []
     for with_cp in (False, True):
@@ -171,7 +191,56 @@ def test_tin_needs_compiled_operators():
         model(torch.randn(FRAMES))
 
 
+@pytest.mark.skipif(HAS_MMPRETRAIN, reason='mmpretrain is here')
+def test_mobileone_needs_mmpretrain():
+    with pytest.raises(ImportError, match='pip install mmpretrain'):
+        build('MobileOneTSM')
+
+
+@pytest.mark.parametrize('name', ['ResNetTSM', 'ResNet3dSlowOnly'])
+def test_tpn(name):
+    """TPN takes the maps of two stages."""
+    channels = (1024, 2048)
+    model = MODELS.build(
+        dict(type='Recognizer2D' if name == 'ResNetTSM' else 'Recognizer3D',
+             backbone={
+                 'type': f'AIA{name}',
+                 **BACKBONES[name][0], 'out_indices': (2, 3)
+             },
+             neck=dict(type='TPN',
+                       in_channels=channels,
+                       out_channels=256,
+                       spatial_modulation_cfg=dict(in_channels=channels,
+                                                   out_channels=2048),
+                       temporal_modulation_cfg=dict(downsample_scales=(4, 4)),
+                       upsample_cfg=dict(scale_factor=(1, 1, 1)),
+                       downsample_cfg=dict(downsample_scale=(1, 1, 1)),
+                       level_fusion_cfg=dict(in_channels=(256, 256),
+                                             mid_channels=(256, 256),
+                                             out_channels=512,
+                                             downsample_scales=((1, 1, 1),
+                                                                (1, 1, 1)))),
+             cls_head=dict(type='TPNHead', num_classes=3, in_channels=2048)))
+    model.train()
+    clips = torch.randn(2, 4, 3, 64, 64)
+    if name != 'ResNetTSM':
+        clips = torch.randn(2, 1, 3, 4, 64, 64)
+    samples = [ActionDataSample().set_gt_label(i) for i in range(2)]
+    model.loss(clips, samples)['loss_cls'].backward()
+    assert len(attention_layers(model.backbone)) == 16
+    assert all(p.grad is not None for n, p in model.named_parameters()
+               if is_aia(n))
+
+
+@pytest.mark.skipif(not HAS_MMPRETRAIN, reason='needs mmpretrain')
 def test_readme_table():
-    readme = (REPO / 'README.md').read_text()
-    for name in BACKBONES:
-        assert f'| `{name}` | `AIA{name}` |' in readme, name
+    rows = []
+    for name, (args, _, _, remark) in BACKBONES.items():
+        network = f'`{name}`'
+        if 'depth' in args:
+            network += f', depth {args["depth"]}'
+        rows.append(
+            (network, f'`AIA{name}`', *count_attention(build(name)), remark))
+    check_readme_table('backbones',
+                       ('yours', "`type='aia_mmaction.…'`", 'attention layers',
+                        'parameters', 'remarks'), rows)

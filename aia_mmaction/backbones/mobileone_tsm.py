@@ -1,0 +1,30 @@
+from mmaction.registry import MODELS
+
+from .base import AIABackbone
+
+try:
+    from mmaction.models.backbones.mobileone_tsm import MobileOneTSM
+except ImportError:  # it is mmpretrain's MobileOne
+
+    class MobileOneTSM:
+
+        def __init__(self, *args, **kwargs) -> None:
+            raise ImportError('AIAMobileOneTSM: expected mmpretrain, which '
+                              'MobileOneTSM is built on, got no such package. '
+                              'Run: pip install mmpretrain')
+
+
+@MODELS.register_module()
+class AIAMobileOneTSM(AIABackbone, MobileOneTSM):
+    """MMAction2's ``MobileOneTSM`` with attention.
+
+    A block is a depthwise and a pointwise part; ``after_norm2`` is behind the
+    sum of the pointwise part's branches, before its activation.
+
+    Args:
+        plugins (Sequence[dict] | str): See :class:`AIABackbone`.
+        **kwargs: Arguments of ``MobileOneTSM``.
+
+    Raises:
+        ImportError: If mmpretrain is not installed.
+    """

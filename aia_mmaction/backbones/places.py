@@ -1,0 +1,91 @@
+"""Places in a block that attention layers are put into.
+
+None of them renames a parameter of MMAction2, so plain and AIA checkpoints
+stay exchangeable.
+"""
+from typing import List, Tuple
+
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+
+class PluggedActivation(nn.Module):
+    """An activation with attention layers before and after it.
+
+    Layers built of ConvModules would not do: MMAction2's ImageNet loading
+    looks the name of every ConvModule up in the file.
+
+    Args:
+        activation (nn.Module): The activation, or an ``nn.Identity`` where
+            there is none.
+    """
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.after_norm = nn.Sequential()
+        self.activation = activation
+        self.after_conv = nn.Sequential()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after_conv(self.activation(self.after_norm(x)))
+
+
+def has_activation(place: nn.Module) -> bool:
+    """Whether a place is a norm together with its activation.
+
+    It is in a ConvModule of mmcv, a MobileOneBlock of mmpretrain and a
+    BatchNormAct2d of timm. Other norms stand alone.
+    """
+    return isinstance(place, ConvModule) or hasattr(place, 'act')
+
+
+def plug(place: nn.Module) -> nn.Module:
+    """Make room for layers, unless there is room already.
+
+    Returns:
+        nn.Module: What has ``after_norm`` and, where there is an activation,
+        ``after_conv`` for layers to be appended to.
+    """
+    if isinstance(place, ConvModule):
+        if not place.with_activation:
+            place.activate = nn.Identity()
+            place.with_activation = True
+            # ConvModule.init_weights looks into act_cfg of an active
+            # activation.
+            place.act_cfg = dict(type='Identity')
+        name = 'activate'
+    elif has_activation(place):
+        name = 'act'
+    else:
+        if not hasattr(place, 'after_norm'):
+            place.after_norm = nn.Sequential()
+            place.register_forward_hook(_attend)
+        return place
+    if not isinstance(getattr(place, name), PluggedActivation):
+        setattr(place, name, PluggedActivation(getattr(place, name)))
+    return getattr(place, name)
+
+
+def _attend(norm: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    return norm.after_norm(output)
+
+
+def restore_hooks(backbone: nn.Module) -> None:
+    """Call the layers of plain norms again after a conversion to SyncBN.
+
+    PyTorch's conversion makes new norms, and takes their children along but
+    not their hooks.
+    """
+    for module in backbone.modules():
+        if ('after_norm' in module._modules
+                and not isinstance(module, PluggedActivation)
+                and _attend not in module._forward_hooks.values()):
+            module.register_forward_hook(_attend)
+
+
+def attention_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
+    """Name and module of every layer that was inserted into ``model``."""
+    return [(f'{name}.{place}.{i}', layer)
+            for name, module in model.named_modules()
+            for place in ('after_norm', 'after_conv')
+            for i, layer in enumerate(module._modules.get(place, ()))]

@@ -1,0 +1,206 @@
+"""Image backbones of other libraries, which Recognizer2D takes, with AIA.
+
+The libraries are not installed beside the rest, because torchvision's wheel
+for CUDA breaks a PyTorch for CPUs; `test_image_libraries` below runs this file
+where they can be imported.
+"""
+import importlib.util
+import os
+import sys
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from torch import nn
+
+from aia_mmaction.backbones import attention_layers, insert_plugins
+from aia_mmaction.backbones.blocks import find_stages
+
+from ..backbones.test_plugins import is_aia
+from ..conftest import REPO, check_readme_table, count_attention, run
+
+LIBRARIES = ('torchvision', 'timm', 'mmpretrain')
+FOLDER = REPO / '.venv' / 'image_libraries'
+present = all(importlib.util.find_spec(name) for name in LIBRARIES)
+with_libraries = pytest.mark.skipif(not present,
+                                    reason=f'needs {", ".join(LIBRARIES)}')
+
+# type: (arguments, channels of the last map, blocks of every stage)
+NETWORKS = {
+    'torchvision.resnet50': ({}, 2048, (3, 4, 6, 3)),
+    'torchvision.densenet121': ({}, 1024, (6, 12, 24, 16)),
+    'torchvision.mobilenet_v2': ({}, 1280, (17, )),
+    'torchvision.efficientnet_b0': ({}, 1280, (1, 2, 2, 3, 3, 4, 1)),
+    'torchvision.regnet_y_400mf': ({}, 440, (1, 3, 6, 6)),
+    'timm.resnet50': ({}, 2048, (3, 4, 6, 3)),
+    'timm.resnet50d': ({}, 2048, (3, 4, 6, 3)),
+    'timm.efficientnet_b0': ({}, 1280, (1, 2, 2, 3, 3, 4, 1)),
+    'timm.regnety_002': ({}, 368, (1, 1, 4, 7)),
+    'mmpretrain.ResNeXt': (dict(depth=50), 2048, (3, 4, 6, 3)),
+    'mmpretrain.SEResNet': (dict(depth=50), 2048, (3, 4, 6, 3)),
+    'mmpretrain.MobileNetV3': ({}, 576, (11, )),
+    'mmpretrain.MobileOne': (dict(arch='s0'), 1024, (2, 8, 10, 1)),
+}
+
+
+def build(name, recognizer='AIARecognizer2D', **kwargs):
+    args, channels, _ = NETWORKS[name]
+    torch.manual_seed(0)
+    if recognizer == 'AIARecognizer2D':
+        kwargs = dict(num_segments=4, **kwargs)
+    return MODELS.build(
+        dict(type=recognizer,
+             backbone=dict(type=name, **args),
+             cls_head=dict(type='TSNHead',
+                           num_classes=3,
+                           in_channels=channels,
+                           average_clips='prob'),
+             **kwargs))
+
+
+def samples():
+    return [ActionDataSample().set_gt_label(i) for i in range(2)]
+
+
+def scores(model):
+    clips = torch.randn(2,
+                        4,
+                        3,
+                        64,
+                        64,
+                        generator=torch.Generator().manual_seed(0))
+    model.eval()
+    with torch.no_grad():
+        return torch.stack(
+            [r.pred_score for r in model.predict(clips, samples())])
+
+
+@with_libraries
+@pytest.mark.parametrize('name', NETWORKS)
+class TestImageBackbone:
+
+    def test_trains_and_reloads(self, name, tmp_path):
+        model = build(name)
+        model.init_weights()
+        model.train()
+        clips = torch.randn(2, 4, 3, 64, 64)
+        model.loss(clips, samples())['loss_cls'].backward()
+        for key, parameter in model.named_parameters():
+            if is_aia(key):
+                assert parameter.grad is not None, key
+                assert torch.isfinite(parameter.grad).all(), key
+        torch.save(model.state_dict(), tmp_path / 'model.pth')
+        other = build(name)
+        other.load_state_dict(torch.load(tmp_path / 'model.pth'))
+        assert torch.equal(scores(other), scores(model))
+
+    def test_plain_keys_stay(self, name):
+        plain, aia = build(name, 'Recognizer2D'), build(name)
+        assert list(plain.state_dict()) == [
+            k for k in aia.state_dict() if not is_aia(k)
+        ]
+
+    def test_stages_and_blocks(self, name):
+        """Norms are found in the order in which they are run."""
+        model = build(name, 'Recognizer2D')
+        stages = find_stages(model.backbone)
+        assert tuple(map(len, stages)) == NETWORKS[name][2]
+        order = []
+        expected = [place for s in stages for block in s for place in block]
+        for place in expected:
+            place.register_forward_hook(lambda m, *_: order.append(m))
+        scores(model)
+        assert order == expected
+
+    def test_twice(self, name):
+        model = build(name)
+        count = len(attention_layers(model))
+        insert_plugins(model, 'STinC')
+        assert len(attention_layers(model)) == 2 * count
+
+
+@with_libraries
+class TestPlaces:
+
+    def test_after_norm2(self):
+        model = build('torchvision.resnet50')
+        block = model.eval().backbone.layer1[1]
+        attention = block.bn2.after_norm[0]
+        x = torch.randn(8, 256, 8, 8)
+        y = block.relu(block.bn1(block.conv1(x)))
+        norm = nn.functional.batch_norm(block.conv2(y), block.bn2.running_mean,
+                                        block.bn2.running_var)
+        y = block.bn3(block.conv3(attention(norm).relu()))
+        torch.testing.assert_close(block(x), (x + y).relu())
+
+    def test_norm_with_activation(self):
+        """timm's BatchNormAct2d, whose activation is a part of it."""
+        model = build('timm.efficientnet_b0',
+                      plugins=[
+                          dict(cfg=dict(type='CinST'), position='after_norm2'),
+                          dict(cfg=dict(type='STinC'), position='after_conv2')
+                      ])
+        bn2 = model.eval().backbone.blocks[1][0].bn2
+        (_, first), (_, second) = attention_layers(bn2)
+        x = torch.randn(8, 96, 8, 8)
+        norm = nn.functional.batch_norm(x,
+                                        bn2.running_mean,
+                                        bn2.running_var,
+                                        eps=bn2.eps)
+        expected = second(nn.functional.silu(first(norm)))
+        torch.testing.assert_close(bn2(x), expected)
+
+    def test_position_that_is_not_there(self):
+        plugins = [dict(cfg=dict(type='CinST'), position='after_conv2')]
+        with pytest.raises(ValueError,
+                           match=r'\(after_norm1, after_norm2, after_norm3\)'):
+            build('torchvision.resnet50', plugins=plugins)
+
+    def test_sync_bn(self):
+        """PyTorch's conversion drops the hooks of the norms it replaces."""
+        model = build('torchvision.resnet50')
+        before = scores(model)
+        model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(
+            model.backbone)
+        torch.testing.assert_close(scores(model), before)
+
+    @pytest.mark.parametrize('name', [
+        'torchvision.vgg11_bn', 'timm.convnext_atto',
+        'timm.swin_tiny_patch4_window7_224'
+    ])
+    def test_no_blocks(self, name):
+        with pytest.raises(TypeError, match='AIANeck puts the same attention'):
+            MODELS.build(
+                dict(type='AIARecognizer2D',
+                     backbone=dict(type=name),
+                     cls_head=dict(type='TSNHead',
+                                   num_classes=3,
+                                   in_channels=512)))
+
+
+@with_libraries
+def test_readme_table():
+    rows = [(f'`{name}`', *count_attention(build(name).backbone))
+            for name in NETWORKS]
+    check_readme_table('image backbones',
+                       ('backbone', 'attention layers', 'parameters'), rows)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(present, reason='the libraries are here')
+@pytest.mark.skipif(not FOLDER.exists(), reason=f'needs {FOLDER.name}')
+def test_image_libraries():
+    out = run(
+        sys.executable,
+        '-m',
+        'pytest',
+        '-m',
+        'not slow',
+        '-k',
+        'MobileOneTSM or readme or image',
+        'tests/recognizers/test_image_backbones.py',
+        'tests/backbones/test_every_backbone.py',
+        cwd=REPO,
+        env=dict(PYTHONPATH=os.pathsep.join([str(REPO), str(FOLDER)])))
+    print(out)
