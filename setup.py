@@ -36,6 +36,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['aia_mmaction', 'aia_mmaction.*']),
+    package_data={'aia_mmaction': ['datasets/labels/*.txt']},
     cmdclass={'build_py': build_py_with_mim},
     python_requires='>=3.8',
     # mmcv and mmcv-lite own the same folder, so neither is named here: the

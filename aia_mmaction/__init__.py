@@ -37,7 +37,8 @@ if not _imported_for_the_doctor():
                             AIAResNet3dSlowFast, AIAResNet3dSlowOnly,
                             AIAResNetTIN, AIAResNetTSM, AIATANet,
                             insert_plugins)
-    from .datasets import GuidedRawframeDataset, GuidedVideoDataset
+    from .datasets import (FlipByLabelName, GuidedRawframeDataset,
+                           GuidedVideoDataset)
     from .layers import (ChannelContext, CinST, ParallelAttention,
                          SpatioTemporalContext, STinC)
     from .necks import AIANeck
@@ -49,6 +50,7 @@ if not _imported_for_the_doctor():
         'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
         'AIAResNet3dSlowFast', 'AIAResNet3dSlowOnly', 'AIAResNetTIN',
         'AIAResNetTSM', 'AIATANet', 'AIAX3D', 'ChannelContext', 'CinST',
-        'GuidedRawframeDataset', 'GuidedVideoDataset', 'ParallelAttention',
-        'STinC', 'SpatioTemporalContext', '__version__', 'insert_plugins'
+        'FlipByLabelName', 'GuidedRawframeDataset', 'GuidedVideoDataset',
+        'ParallelAttention', 'STinC', 'SpatioTemporalContext', '__version__',
+        'insert_plugins'
     ]

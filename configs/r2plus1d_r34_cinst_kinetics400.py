@@ -1,7 +1,6 @@
 # AIA(R(2+1)D) with CinST on Kinetics-400, 8x8 frames. The authors publish no
-# recipe for it, so this is MMAction2's, with SyncBN turned on by the runner
-# (sync_bn) in place of the backbone's norm_cfg: it then reaches the attention
-# too, and one CPU or GPU can train.
+# recipe for it, so this is MMAction2's, with the network of
+# _base_/models/r2plus1d_r34.py.
 _base_ = [
     'mmaction::recognition/r2plus1d/'
     'r2plus1d_r34_8xb8-8x8x1-180e_kinetics400-rgb.py'

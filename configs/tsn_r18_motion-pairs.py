@@ -5,6 +5,10 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(depth=18, pretrained=None, plugins=[]),
-    cls_head=dict(num_classes=8, in_channels=512))
+    backbone=dict(
+        depth=18,
+        pretrained=None,
+        num_segments=_base_.num_segments,
+        plugins=[]),
+    cls_head=dict(num_classes=_base_.num_classes, in_channels=512))
 default_hooks = dict(logger=dict(interval=10))

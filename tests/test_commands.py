@@ -11,6 +11,7 @@ import torch
 from mmaction.registry import MODELS
 
 from .backbones.test_training_options import torchvision_layout
+from .benchmarks import LABELS, NUM_FRAMES, make_benchmarks
 from .conftest import REPO, mim, run
 
 pytestmark = pytest.mark.slow
@@ -96,20 +97,7 @@ class TestMainJob:
 
     @pytest.fixture
     def sthv1(self, tmp_path):
-        """Something-Something V1 as MMAction2's data guide lays it out."""
-        rng = np.random.default_rng(0)
-        root = tmp_path / 'data' / 'sthv1'
-        for split, videos in (('train', (1, 2)), ('val', (3, 4))):
-            lines = []
-            for video in videos:
-                folder = root / 'rawframes' / str(video)
-                folder.mkdir(parents=True)
-                for frame in range(1, 11):
-                    image = rng.integers(0, 255, (100, 132, 3), np.uint8)
-                    cv2.imwrite(str(folder / f'{frame:05}.jpg'), image)
-                lines.append(f'{video} 10 {video + 100}\n')
-            list_file = root / f'sthv1_{split}_list_rawframes.txt'
-            list_file.write_text(''.join(lines))
+        make_benchmarks(tmp_path)
         plain = MODELS.build(dict(type='ResNet', depth=50))
         torch.save(torchvision_layout(plain), tmp_path / 'resnet50.pth')
         return tmp_path
@@ -141,7 +129,7 @@ class TestMainJob:
                   *options,
                   cwd=sthv1)
         dumped = mmengine.load(sthv1 / 'pred.pkl')
-        assert [d['gt_label'].item() for d in dumped] == [103, 104]
+        assert [d['gt_label'].item() for d in dumped] == list(LABELS)
 
         from mmaction.apis import inference_recognizer, init_recognizer
         model = init_recognizer(str(self.config),
@@ -150,7 +138,7 @@ class TestMainJob:
         result = inference_recognizer(
             model,
             dict(frame_dir=str(sthv1 / 'data/sthv1/rawframes/3'),
-                 total_frames=10,
+                 total_frames=NUM_FRAMES,
                  filename_tmpl='{:05}.jpg',
                  start_index=1,
                  modality='RGB',
@@ -268,15 +256,8 @@ def test_num_segments_disagree(motion_pairs, tmp_path):
     assert 'got 8 in train_dataloader.dataset.pipeline.1.num_clips' in log
 
 
-def test_r2plus1d(motion_pairs, tmp_path):
-    """Kinetics-400's layout, filled with other videos."""
-    root = tmp_path / 'data' / 'kinetics400'
-    root.mkdir(parents=True)
-    source = motion_pairs / 'data/motion_pairs'
-    for split in ('train', 'val'):
-        (root / f'videos_{split}').symlink_to(source / 'videos')
-        (root / f'kinetics400_{split}_list_videos.txt'
-         ).write_text('test/00000.avi 0\ntest/00001.avi 1\n')
+def test_r2plus1d(tmp_path):
+    make_benchmarks(tmp_path)
     config = REPO / 'configs/r2plus1d_r34_cinst_kinetics400.py'
     options = [
         *IN_PROCESS, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
@@ -309,7 +290,7 @@ def test_r2plus1d(motion_pairs, tmp_path):
         *options,
         cwd=tmp_path)
     dumped = mmengine.load(tmp_path / 'pred.pkl')
-    assert [d['gt_label'].item() for d in dumped] == [0, 1]
+    assert [d['gt_label'].item() for d in dumped] == list(LABELS)
     assert all(d['pred_score'].shape == (400, ) for d in dumped)
 
 

@@ -1,28 +1,56 @@
+"""Every config builds, with its data, its optimizer and a step of training."""
+from itertools import product
+
 import pytest
 import torch
-from mmaction.registry import MODELS
+from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
 
 from aia_mmaction.backbones import attention_layers
+from aia_mmaction.datasets.protocols import PROTOCOLS
 
+from .benchmarks import LABELS, make_benchmarks
 from .conftest import REPO
 
-# name: (backbone, attention, classes, input of one clip)
-CONFIGS = {
-    f'{backbone}_{attention.lower()}_{dataset}.py':
-    (cls, attention, classes, shape)
-    for backbone, dataset, cls, classes, shape in (('tsn_r50', 'sthv1',
-                                                    'AIAResNet', 174,
-                                                    (8, 3, 64, 64)),
-                                                   ('tsm_r50', 'sthv1',
-                                                    'AIAResNetTSM', 174,
-                                                    (8, 3, 64, 64)),
-                                                   ('r2plus1d_r34',
-                                                    'kinetics400',
-                                                    'AIAResNet2Plus1d', 400,
-                                                    (1, 3, 8, 64, 64)))
-    for attention in ('CinST', 'STinC')
-}
+CLASSES = dict(sthv1=174, sthv2=174, diving48=48, egtea=106, kinetics400=400)
+# name: (backbone, attention, dataset, frames)
+CONFIGS = {}
+for model, attention, dataset, frames in product(
+    ('tsn', 'tsm'), ('CinST', 'STinC'),
+    ('sthv1', 'sthv2', 'diving48', 'egtea-split1', 'egtea-split2',
+     'egtea-split3'), (8, 16)):
+    suffix = '_16f' if frames == 16 else ''
+    CONFIGS[f'{model}_r50_{attention.lower()}_{dataset}{suffix}.py'] = (dict(
+        tsn='AIAResNet',
+        tsm='AIAResNetTSM')[model], attention, dataset, frames)
+for attention, dataset in product(('CinST', 'STinC'),
+                                  ('kinetics400', 'sthv2')):
+    CONFIGS[f'r2plus1d_r34_{attention.lower()}_{dataset}.py'] = (
+        'AIAResNet2Plus1d', attention, dataset, 8)
+FRAME_CONFIGS = [name for name in CONFIGS if 'r2plus1d' not in name]
+
+
+@pytest.fixture(scope='session')
+def benchmarks(tmp_path_factory):
+    root = tmp_path_factory.mktemp('benchmarks')
+    make_benchmarks(root)
+    return root
+
+
+@pytest.fixture
+def data(benchmarks, monkeypatch):
+    """The directory from which a user starts."""
+    monkeypatch.chdir(benchmarks)
+
+
+def load(name):
+    cfg = Config.fromfile(REPO / 'configs' / name)
+    cfg.model.backbone.pretrained = None
+    if 'tsm' in name:
+        cfg.model.backbone.pretrained2d = False
+    return cfg
 
 
 def test_every_config_is_tested():
@@ -33,24 +61,70 @@ def test_every_config_is_tested():
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_model(name):
-    cls, attention, classes, shape = CONFIGS[name]
-    cfg = Config.fromfile(REPO / 'configs' / name)
-    cfg.model.backbone.pretrained = None
-    model = MODELS.build(cfg.model).eval()
-    assert type(model.backbone).__name__ == cls
+def test_one_step(name, data):
+    backbone, attention, dataset, frames = CONFIGS[name]
+    cfg = load(name)
+    model = MODELS.build(cfg.model)
+    assert type(model.backbone).__name__ == backbone
     layers = attention_layers(model.backbone)
     assert len(layers) == 16
     assert {type(layer).__name__ for _, layer in layers} == {attention}
-    with torch.no_grad():
-        feature = model.backbone(torch.randn(shape))
-        scores = model.cls_head(feature, num_segs=8)
-    assert scores.shape == (1, classes)
+
+    videos = DATASETS.build(cfg.train_dataloader.dataset)
+    batch = pseudo_collate([videos[0], videos[1]])
+    assert [s.gt_label.item() for s in batch['data_samples']] == list(LABELS)
+    shape = ((1, 3, 8, 224, 224) if backbone == 'AIAResNet2Plus1d' else
+             (frames, 3, 224, 224))
+    assert all(x.shape == shape for x in batch['inputs'])
+
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = layers[0][1].gate_t.conv.weight.clone()
+    # A corner of the frames is enough for the step.
+    batch['inputs'] = [x[..., :64, :64] for x in batch['inputs']]
+    model.train()
+    losses = model.train_step(batch, optim_wrapper)
+    assert torch.isfinite(losses['loss'])
+    assert not torch.equal(layers[0][1].gate_t.conv.weight, before)
+    assert model.cls_head.fc_cls.out_features == CLASSES[dataset.split('-')[0]]
 
 
-@pytest.mark.parametrize('name', [n for n in CONFIGS if 'sthv1' in n])
+@pytest.mark.parametrize('name', [n for n in CONFIGS if 'cinst' in n])
+def test_test_data(name, data):
+    """Validation, the protocols, and the pipeline for inference."""
+    cfg = load(name)
+    backbone, _, dataset, frames = CONFIGS[name]
+    validation = DATASETS.build(cfg.val_dataloader.dataset)
+    assert len(validation) == 2
+    is_3d = backbone == 'AIAResNet2Plus1d'
+    for protocol, views, size in (('efficient', 1, 224), ('accurate', 6, 256),
+                                  ('authors', 1, 240)):
+        videos = DATASETS.build(
+            dict(cfg.test_dataloader.dataset, protocol=protocol))
+        inputs = videos[0]['inputs']
+        assert inputs.shape == ((views, 3, frames, size, size) if is_3d else
+                                (views * frames, 3, size, size))
+        if protocol == 'authors' and 'kinetics' not in name:
+            assert torch.equal(inputs, validation[0]['inputs'])
+            assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
+
+
+def test_protocols_are_all_tested():
+    assert set(PROTOCOLS) == {'efficient', 'accurate', 'authors'}
+
+
+def test_splits_differ(data):
+    lists = set()
+    for split in (1, 2, 3):
+        cfg = load(f'tsn_r50_cinst_egtea-split{split}.py')
+        for loader in ('train', 'val'):
+            lists.add(cfg[f'{loader}_dataloader'].dataset.ann_file)
+        assert cfg.test_dataloader.dataset == cfg.val_dataloader.dataset
+    assert len(lists) == 6
+
+
+@pytest.mark.parametrize('name', FRAME_CONFIGS)
 def test_authors_recipe(name):
-    cfg = Config.fromfile(REPO / 'configs' / name)
+    cfg = load(name)
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr,
             optimizer.weight_decay) == ('SGD', 0.01, 1e-4)
@@ -58,16 +132,19 @@ def test_authors_recipe(name):
     assert cfg.train_cfg.max_epochs == 50
     assert cfg.param_scheduler[0].milestones == [20, 40]
     assert cfg.auto_scale_lr.base_batch_size == 40
+    assert cfg.train_dataloader.batch_size * 4 == 40
     assert cfg.model.cls_head.dropout_ratio == 0.5
     assert not cfg.model.backbone.get('partial_bn', False)
 
 
-def test_num_segments_agree():
-    for name in CONFIGS:
-        cfg = Config.fromfile(REPO / 'configs' / name)
-        if 'sthv1' in name:
-            assert cfg.model.backbone.num_segments == 8
-            assert cfg.model.cls_head.get('num_segments', 8) == 8
-            for split in ('train', 'val', 'test'):
-                pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
-                assert pipeline[0].num_clips == 8
+@pytest.mark.parametrize('name', FRAME_CONFIGS)
+def test_num_segments_agree(name):
+    cfg = load(name)
+    frames = CONFIGS[name][3]
+    assert cfg.model.backbone.num_segments == frames
+    assert cfg.model.cls_head.get('num_segments', frames) == frames
+    for pipeline in (cfg.train_pipeline, cfg.test_pipeline,
+                     *(cfg[f'{split}_dataloader'].dataset.pipeline
+                       for split in ('train', 'val', 'test'))):
+        sample, = [t for t in pipeline if t.type == 'SampleFrames']
+        assert sample.num_clips == frames

@@ -17,9 +17,27 @@ def test_every_repair_is_listed():
                                              for r in REPAIRS}]
 
 
+def expand(pattern):
+    """What a shell makes of ``{a,b}`` in a name."""
+    match = re.search(r'{([^}]*)}', pattern)
+    if not match:
+        return [pattern]
+    return [
+        name for part in match[1].split(',')
+        for name in expand(pattern[:match.start()] + part +
+                           pattern[match.end():])
+    ]
+
+
 def test_every_config_is_listed():
-    for path in (REPO / 'configs').glob('*.py'):
-        assert f'`{path.name}`' in README, path.name
+    table = README[README.index('| config |'):]
+    listed = [
+        name for row in table[:table.index('\n\n')].splitlines()[2:]
+        for pattern in re.findall(r'`([^`]+\.py)`', row)
+        for name in expand(pattern)
+    ]
+    assert sorted(listed) == sorted(p.name
+                                    for p in (REPO / 'configs').glob('*.py'))
 
 
 NAMED_FILES = re.findall(

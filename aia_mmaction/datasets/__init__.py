@@ -1,4 +1,5 @@
-"""Datasets, registered in DATASETS."""
+"""Datasets and transforms, registered in DATASETS and TRANSFORMS."""
+from .flip_by_label_name import FlipByLabelName
 from .guided import GuidedRawframeDataset, GuidedVideoDataset
 
-__all__ = ['GuidedRawframeDataset', 'GuidedVideoDataset']
+__all__ = ['FlipByLabelName', 'GuidedRawframeDataset', 'GuidedVideoDataset']

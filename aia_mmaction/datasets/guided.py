@@ -1,27 +1,42 @@
-"""MMAction2's datasets with an answer to "and where do I get the data?"."""
+"""MMAction2's datasets, as the benchmark configs use them."""
 import os.path as osp
+from typing import Optional, Sequence
 
 from mmaction.datasets import RawframeDataset, VideoDataset
 from mmaction.registry import DATASETS
 from mmengine.fileio import exists
 
+from .protocols import with_protocol
 
-class DataGuide:
-    """Mixin that looks for the files of a dataset before it is read.
+
+class Guided:
+    """Mixin that knows where the data is from and how it is tested.
 
     Args:
         *args: Passed to the dataset.
+        pipeline (Sequence[dict]): The pipeline.
         guide (str): Where it says how to get the data, for the error.
+        protocol (str, optional): Name of a test protocol, ``'efficient'``,
+            ``'accurate'`` or ``'authors'``, that replaces sampling, resizing
+            and cropping in the pipeline. Defaults to None.
         **kwargs: Passed to the dataset.
 
     Raises:
         FileNotFoundError: If the list file or a folder that the listed
             names are relative to is missing.
+        ValueError: If the protocol is unknown or does not fit the pipeline.
     """
 
-    def __init__(self, *args, guide: str, **kwargs) -> None:
+    def __init__(self,
+                 *args,
+                 pipeline: Sequence[dict],
+                 guide: str,
+                 protocol: Optional[str] = None,
+                 **kwargs) -> None:
         self.guide = guide
-        super().__init__(*args, **kwargs)
+        if protocol is not None:
+            pipeline = with_protocol(pipeline, protocol)
+        super().__init__(*args, pipeline=pipeline, **kwargs)
 
     def _join_prefix(self) -> None:
         super()._join_prefix()
@@ -37,10 +52,10 @@ class DataGuide:
 
 
 @DATASETS.register_module()
-class GuidedVideoDataset(DataGuide, VideoDataset):
-    """MMAction2's ``VideoDataset``, see :class:`DataGuide`."""
+class GuidedVideoDataset(Guided, VideoDataset):
+    """MMAction2's ``VideoDataset``, see :class:`Guided`."""
 
 
 @DATASETS.register_module()
-class GuidedRawframeDataset(DataGuide, RawframeDataset):
-    """MMAction2's ``RawframeDataset``, see :class:`DataGuide`."""
+class GuidedRawframeDataset(Guided, RawframeDataset):
+    """MMAction2's ``RawframeDataset``, see :class:`Guided`."""

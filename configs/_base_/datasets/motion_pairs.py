@@ -1,56 +1,46 @@
 # The dataset that tools/data/make_motion_pairs.py renders: 8 classes, read
 # from encoded video like any other dataset.
-data_root = 'data/motion_pairs/videos'
-ann_file_train = 'data/motion_pairs/motion_pairs_train_list_videos.txt'
-ann_file_test = 'data/motion_pairs/motion_pairs_test_list_videos.txt'
-guide = "the README's section Demo"
+num_segments = 8
+num_classes = 8
 
 # No flip: it swaps left and right, which are classes here.
 train_pipeline = [
     dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8),
+    dict(
+        type='SampleFrames',
+        clip_len=1,
+        frame_interval=1,
+        num_clips=num_segments),
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(48, 48), keep_ratio=False),
     dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    dict(type='DecordInit'),
-    dict(
-        type='SampleFrames',
-        clip_len=1,
-        frame_interval=1,
-        num_clips=8,
-        test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(48, 48), keep_ratio=False),
-    dict(type='FormatShape', input_format='NCHW'),
-    dict(type='PackActionInputs')
+    train_pipeline[0],
+    dict(test_mode=True, **train_pipeline[1]), *train_pipeline[2:]
 ]
 
+loader = dict(batch_size=16, num_workers=1, persistent_workers=True)
+dataset = dict(
+    type='GuidedVideoDataset',
+    data_prefix=dict(video='data/motion_pairs/videos'),
+    guide="the README's section Demo")
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='GuidedVideoDataset',
-        ann_file=ann_file_train,
-        data_prefix=dict(video=data_root),
-        guide=guide,
-        pipeline=train_pipeline))
+        ann_file='data/motion_pairs/motion_pairs_train_list_videos.txt',
+        pipeline=train_pipeline,
+        **dataset),
+    **loader)
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='GuidedVideoDataset',
-        ann_file=ann_file_test,
-        data_prefix=dict(video=data_root),
-        guide=guide,
+        ann_file='data/motion_pairs/motion_pairs_test_list_videos.txt',
         pipeline=test_pipeline,
-        test_mode=True))
+        test_mode=True,
+        **dataset),
+    **loader)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='AccMetric')

@@ -3,7 +3,6 @@ _base_ = 'mmaction::_base_/models/tsn_r50.py'
 model = dict(
     backbone=dict(
         type='AIAResNet',
-        num_segments=8,
         # The ImageNet weights of the authors' time (torchvision's V1).
         pretrained='https://download.pytorch.org/models/resnet50-0676ba61.pth',
         plugins=[dict(cfg=dict(type='CinST'), position='after_norm2')]),

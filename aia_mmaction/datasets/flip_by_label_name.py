@@ -1,0 +1,59 @@
+import re
+from pathlib import Path
+from typing import Dict, Sequence
+
+from mmaction.datasets.transforms import Flip
+from mmaction.registry import TRANSFORMS
+from mmengine.fileio import list_from_file
+
+# Class names of Something-Something in MMAction2's order, one per line.
+SHIPPED = Path(__file__).parent / 'labels'
+
+
+def flip_pairs(names: Sequence[str]) -> Dict[int, int]:
+    """Which class a mirrored video of a class is of, where it is another.
+
+    Args:
+        names (Sequence[str]): Class names in the order of their numbers.
+
+    Returns:
+        dict: Both directions, ``{86: 87, 87: 86, ...}``.
+    """
+    swap = dict(left='right', right='left')
+    mirrored = [
+        re.sub(r'\b(left|right)\b', lambda word: swap[word[0]], name)
+        for name in names
+    ]
+    return {
+        i: names.index(other)
+        for i, (name, other) in enumerate(zip(names, mirrored))
+        if other != name and other in names
+    }
+
+
+@TRANSFORMS.register_module()
+class FlipByLabelName(Flip):
+    """MMAction2's ``Flip`` that changes left to right in the label too.
+
+    Args:
+        labels (str): A file with one class name per line in the order of
+            their numbers, or ``'sthv1'`` or ``'sthv2'``, Something-Something
+            in MMAction2's order.
+        **kwargs: Arguments of ``Flip``.
+
+    Raises:
+        ValueError: If no name has a mirrored one: then ``Flip`` is meant, or
+            the file is another.
+    """
+
+    def __init__(self, labels: str, **kwargs) -> None:
+        shipped = SHIPPED / f'{labels}.txt'
+        names = list_from_file(shipped if shipped.exists() else labels)
+        pairs = flip_pairs(names)
+        if not pairs:
+            raise ValueError(
+                'FlipByLabelName: expected names such as "Pushing something '
+                'from left to right" and their mirrored ones in '
+                f'{labels!r}, got {len(names)} names without. If no class '
+                'changes in a mirror, use Flip.')
+        super().__init__(flip_label_map=pairs, **kwargs)

@@ -1,0 +1,14 @@
+# EGTEA Gaze+, actions, the first of its three splits.
+_base_ = 'videos.py'
+
+num_classes = 106
+dataset = dict(
+    data_prefix=dict(video='data/egtea/videos'),
+    guide="the README's section Datasets, EGTEA Gaze+")
+train_dataloader = dict(
+    dataset=dict(
+        ann_file='data/egtea/egtea_train_split1_list_videos.txt', **dataset))
+val_dataloader = dict(
+    dataset=dict(
+        ann_file='data/egtea/egtea_test_split1_list_videos.txt', **dataset))
+test_dataloader = val_dataloader

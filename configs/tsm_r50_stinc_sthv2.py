@@ -1,0 +1,4 @@
+# As tsm_r50_cinst_sthv2.py, with STinC in the place of CinST.
+_base_ = 'tsm_r50_cinst_sthv2.py'
+
+model = dict(backbone=dict(plugins=[dict(cfg=dict(type='STinC'))]))
