@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class build_py_with_mim(build_py):
-    """Put configs and tools where `mim` looks for them: under `.mim`."""
+    """Put configs, tools and their index where `mim` looks: under `.mim`."""
 
     def run(self):
         super().run()
@@ -20,6 +20,7 @@ class build_py_with_mim(build_py):
                             mim / folder,
                             dirs_exist_ok=True,
                             ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(HERE / 'model-index.yml', mim)
 
 
 def version():

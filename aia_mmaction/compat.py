@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model import BaseModule
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-from . import drn
+from . import config_package, drn
 
 DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
@@ -230,6 +230,11 @@ REPAIRS: List[Repair] = [
         'Recognizer2D calls backbone.get() when max_testing_views is '
         'set, which modules of MMEngine do not have', _testing_views_break,
         _give_modules_get),
+    Repair(
+        'config_package',
+        "MMEngine's config inheritance by package name knows "
+        "OpenMMLab's packages only", config_package.is_unknown,
+        config_package.register_in_memory),
 ]
 
 _made = set()

@@ -14,7 +14,7 @@ import sys
 from importlib.util import find_spec
 from typing import Iterator, List, Optional, Tuple
 
-from . import drn
+from . import config_package, drn
 from .requirements import Problem, find_missing, installed, release
 
 PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmaction2', 'decord',
@@ -61,6 +61,11 @@ def find_limits() -> Iterator[Problem]:
                       'pip install "moviepy<2"')
     if not installed('seaborn'):
         yield Problem('analyze_logs.py needs seaborn', 'pip install seaborn')
+    if find_spec('mmengine') and config_package.is_missing():
+        yield Problem(
+            "configs cannot inherit by _base_='aia_mmaction::...': MMEngine "
+            "knows OpenMMLab's packages only",
+            'python -m aia_mmaction.doctor --fix')
     yield Problem(
         'benchmark.py and bench_processing.py of MMAction2 1.x import '
         'mmcv.Config, which mmcv 2 does not have', 'none: do not use them')
@@ -100,23 +105,33 @@ def report() -> Tuple[str, bool]:
 
 
 def fix() -> str:
-    if not drn.is_missing():
-        return 'Nothing to fix on disk.'
+    done = []
     try:
-        drn.write_stub()
+        if drn.is_missing():
+            drn.write_stub()
+            done.append(f'Wrote {drn.folder()}.')
+        if config_package.is_missing():
+            config_package.write_entry()
+            done.append(f'Wrote a line into {config_package.file()}.')
     except OSError as error:
         raise SystemExit(
-            f'doctor: expected to write {drn.folder()}, got {error}. Run it '
-            'as a user who may, or delete what is in the way.')
-    return f'Wrote {drn.folder()}.'
+            f'doctor: expected to write {drn.folder()} and '
+            f'{config_package.file()}, got {error}. Run it as a user who may, '
+            'or delete what is in the way.')
+    return '\n'.join(done) or 'Nothing to fix on disk.'
 
 
 def undo() -> str:
-    if not drn.is_stub():
-        return (f'Nothing to undo: {drn.folder()} is not there, or not what '
-                '--fix wrote.')
-    drn.remove_stub()
-    return f'Removed {drn.folder()}.'
+    done = []
+    if drn.is_stub():
+        drn.remove_stub()
+        done.append(f'Removed {drn.folder()}.')
+    if config_package.is_written():
+        config_package.remove_entry()
+        done.append(f'Removed the line from {config_package.file()}.')
+    return '\n'.join(done) or (
+        f'Nothing to undo: {drn.folder()} and the line in '
+        f'{config_package.file()} are not there, or not what --fix wrote.')
 
 
 def main(args: Optional[List[str]] = None) -> int:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,22 +71,34 @@ def check_readme_table(name, header, rows):
         assert found == table
 
 
-def mmaction_without_drn(folder):
-    """Put a copy of mmaction2 as pip installs it below ``folder``.
+def stack_as_installed(folder):
+    """Put mmaction2 and mmengine as pip installs them below ``folder``.
 
-    It is made of links to the installed files, so writing into it does not
-    touch the installation. To be used as PYTHONPATH.
+    They are made of links to the installed files, so writing into them does
+    not touch the installation. To be used as PYTHONPATH.
     """
-    import mmaction
-    source = Path(mmaction.__file__).parent
-    target = folder / 'mmaction'
-    for relative, skip in (('.', 'models'), ('models', 'localizers'),
-                           ('models/localizers', 'drn')):
-        (target / relative).mkdir()
-        for item in (source / relative).iterdir():
-            if item.name not in (skip, '__pycache__'):
-                (target / relative / item.name).symlink_to(item)
+    localizers = link_package('mmaction', 'models/localizers', folder)
+    (localizers / 'drn').unlink(missing_ok=True)
+    utils = link_package('mmengine', 'config', folder) / 'utils.py'
+    text = utils.read_text()
+    utils.unlink()
+    utils.write_text(''.join(line for line in text.splitlines(keepends=True)
+                             if 'aia_mmaction' not in line))
     return folder
+
+
+def link_package(name, inner, folder):
+    """Link a package, down to a folder of it, whose files are linked."""
+    source, target = Path(find_spec(name).origin).parent, folder / name
+    for part in ('', *Path(inner).parts):
+        source, target = source / part, target / part
+        if target.is_symlink():
+            target.unlink()
+        target.mkdir()
+        for item in source.iterdir():
+            if item.name != '__pycache__':
+                (target / item.name).symlink_to(item)
+    return target
 
 
 @pytest.fixture(scope='session')

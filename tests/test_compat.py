@@ -10,7 +10,7 @@ from mmengine.optim import scheduler
 
 from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
 
-from .conftest import mmaction_without_drn, run
+from .conftest import run, stack_as_installed
 
 # What a user does that fails without the repair.
 USES = {
@@ -107,6 +107,12 @@ model.eval()
 with torch.no_grad():
     model.extract_feat(torch.randn(1, 4, 3, 32, 32), test_mode=True)
 """,
+    # tests/test_wheel.py has whole configs
+    'config_package':
+    '''
+from mmengine.config.utils import _get_package_and_cfg_path
+_get_package_and_cfg_path('aia_mmaction::_base_/default_runtime.py')
+''',
 }
 
 # What it says without the repair.
@@ -118,6 +124,7 @@ ERRORS = {
     'compile': 'torch._dynamo.exc',
     'gloo': 'cuda',
     'max_testing_views': "has no attribute 'get'",
+    'config_package': 'does not support to load aia_mmaction config',
 }
 
 needs_cpu_only_torch = pytest.mark.skipif(
@@ -130,7 +137,7 @@ def use(name, tmp_path, disable, check):
                'import aia_mmaction\n' + USES[name],
                cwd=tmp_path,
                env={
-                   'PYTHONPATH': str(mmaction_without_drn(tmp_path)),
+                   'PYTHONPATH': str(stack_as_installed(tmp_path)),
                    DISABLE_VARIABLE: disable
                },
                check=check)

@@ -6,7 +6,7 @@ import pytest
 
 from aia_mmaction import doctor, requirements
 
-from .conftest import mmaction_without_drn, run
+from .conftest import run, stack_as_installed
 
 
 def call(*args, cwd, check=True, **env):
@@ -21,19 +21,22 @@ def call(*args, cwd, check=True, **env):
 
 @pytest.fixture
 def broken(tmp_path):
-    return dict(cwd=tmp_path, PYTHONPATH=str(mmaction_without_drn(tmp_path)))
+    return dict(cwd=tmp_path, PYTHONPATH=str(stack_as_installed(tmp_path)))
 
 
 def test_report_fix_and_undo(broken, tmp_path):
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
+    utils = tmp_path / 'mmengine' / 'config' / 'utils.py'
     before = sorted(drn.parent.iterdir())
+    text = utils.read_text()
 
     report = call(**broken, check=False)
     assert 'mmaction2 lacks mmaction/models/localizers/drn' in report
     assert '-> python -m aia_mmaction.doctor --fix' in report
     assert f'mmengine {importlib.metadata.version("mmengine")}' in report
 
-    assert f'Wrote {drn}' in call('--fix', **broken)
+    out = call('--fix', **broken)
+    assert f'Wrote {drn}' in out and f'Wrote a line into {utils}' in out
     assert 'Problems: none' in call(**broken)
     run(sys.executable,
         '-c',
@@ -42,7 +45,12 @@ def test_report_fix_and_undo(broken, tmp_path):
         env=dict(PYTHONPATH=broken['PYTHONPATH']))
     assert 'Nothing to fix' in call('--fix', **broken)
 
-    assert f'Removed {drn}' in call('--undo', **broken)
+    out = call('--undo', **broken)
+    assert f'Removed {drn}' in out and f'from {utils}' in out
+    assert utils.read_text() == text
+    assert [
+        p.name for p in utils.parent.iterdir() if p.name.startswith('utils')
+    ] == ['utils.py']
     after = [p for p in drn.parent.iterdir() if p.name != '__pycache__']
     assert sorted(after) == before
     assert 'Nothing to undo' in call('--undo', **broken)
@@ -52,7 +60,7 @@ def test_undo_keeps_what_is_not_ours(broken, tmp_path):
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
     call('--fix', **broken)
     (drn / 'drn.py').write_text('class DRN: ...  # the real one')
-    assert 'Nothing to undo' in call('--undo', **broken)
+    assert f'Removed {drn}' not in call('--undo', **broken)
     assert (drn / 'drn.py').read_text() == 'class DRN: ...  # the real one'
 
 

@@ -45,7 +45,9 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     head = model.get('cls_head') or {}
     # TSMHead counts for itself, TSNHead takes what it is given.
     default = 8 if _type_name(head) == 'TSMHead' else num_segments
-    used = [('model.cls_head.num_segments', head.get('num_segments', default))]
+    # None is what clip_feature_extraction gives its FeatureHead.
+    used = [('model.cls_head.num_segments', head.get('num_segments')
+             or default)]
     neck = model.get('neck') or {}
     used.append(
         ('model.neck.num_segments', neck.get('num_segments', num_segments)))
