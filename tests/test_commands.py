@@ -446,3 +446,110 @@ def test_ablation(tmp_path):
     for name in ('C2ST', 'CinST'):  # the module that the row names was trained
         text = next((folder / name / 'seed0').glob('2*/vis_data/config.py'))
         assert f"plugins='{name}'" in text.read_text()
+
+
+PURE_PYTHON_TSM = """
+from mmaction.datasets import (DecordDecode, DecordInit, FormatShape,
+                               PackActionInputs, Resize, SampleFrames)
+from mmaction.evaluation import AccMetric
+from mmaction.models import (ActionDataPreprocessor, Recognizer2D, ResNetTSM,
+                             TSMHead)
+from mmengine.dataset import DefaultSampler
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
+from torch.optim import SGD
+
+from aia_mmaction.datasets import GuidedVideoDataset
+
+default_scope = 'mmaction'
+num_segments = 4
+model = dict(
+    type=Recognizer2D,
+    backbone=dict(
+        type=ResNetTSM, depth=18, num_segments=num_segments, pretrained=None,
+        pretrained2d=False),
+    cls_head=dict(
+        type=TSMHead, num_classes=8, in_channels=512,
+        num_segments=num_segments, average_clips='prob'),
+    data_preprocessor=dict(
+        type=ActionDataPreprocessor, mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375], format_shape='NCHW'))
+decode = [
+    dict(type=DecordDecode),
+    dict(type=Resize, scale=(32, 32), keep_ratio=False),
+    dict(type=FormatShape, input_format='NCHW'),
+    dict(type=PackActionInputs)
+]
+sample = dict(type=SampleFrames, clip_len=1, num_clips=num_segments)
+train_dataloader = dict(
+    batch_size=8, num_workers=0,
+    sampler=dict(type=DefaultSampler, shuffle=True),
+    dataset=dict(
+        type=GuidedVideoDataset, guide='the README',
+        ann_file='data/motion_pairs/motion_pairs_train_list_videos.txt',
+        data_prefix=dict(video='data/motion_pairs/videos'),
+        pipeline=[dict(type=DecordInit), sample, *decode]))
+val_dataloader = dict(
+    batch_size=8, num_workers=0,
+    sampler=dict(type=DefaultSampler, shuffle=False),
+    dataset=dict(
+        type=GuidedVideoDataset, guide='the README', test_mode=True,
+        ann_file='data/motion_pairs/motion_pairs_test_list_videos.txt',
+        data_prefix=dict(video='data/motion_pairs/videos'),
+        pipeline=[
+            dict(type=DecordInit), dict(test_mode=True, **sample), *decode]))
+test_dataloader = val_dataloader
+val_evaluator = dict(type=AccMetric)
+test_evaluator = val_evaluator
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=1)
+val_cfg = dict(type=ValLoop)
+test_cfg = dict(type=TestLoop)
+optim_wrapper = dict(optimizer=dict(type=SGD, lr=0.01, momentum=0.9))
+"""
+PURE_PYTHON_AIA = """
+from mmengine.config import read_base
+
+from aia_mmaction import AIAResNetTSM, CinST, ParallelAttention, STinC
+
+with read_base():
+    from .pure_tsm import *
+
+model.backbone.update(
+    type=AIAResNetTSM,
+    plugins=[dict(cfg=dict(
+        type=ParallelAttention, branches=[dict(type=CinST), dict(type=STinC)]
+    ))])
+"""
+
+
+def test_pure_python_config(motion_pairs):
+    """A config of imports instead of strings, as MMEngine's newer ones.
+
+    Of these MMEngine does not make the custom_imports, so it takes an
+    installation on which `doctor --fix` was run, as `make setup` does.
+    """
+    (motion_pairs / 'pure_tsm.py').write_text(PURE_PYTHON_TSM)
+    (motion_pairs / 'pure.py').write_text(PURE_PYTHON_AIA)
+    mim('train', 'mmaction', 'pure.py', cwd=motion_pairs)
+    work_dir = motion_pairs / 'work_dirs' / 'pure'
+    checkpoint = last_checkpoint(work_dir)
+    assert any('after_norm.0.branches.1.gate_c' in key
+               for key in torch.load(checkpoint)['state_dict'])
+    tested = mim('test',
+                 'mmaction',
+                 'pure.py',
+                 '--checkpoint',
+                 checkpoint,
+                 '--work-dir',
+                 work_dir / 'test',
+                 cwd=motion_pairs)
+    assert reported_accuracy(tested) == pytest.approx(scalars(
+        work_dir, 'acc/top1')[-1],
+                                                      abs=1e-4)
+    log = mim('train',
+              'mmaction',
+              'pure.py',
+              '--cfg-options',
+              'model.backbone.num_segments=8',
+              cwd=motion_pairs,
+              check=False)
+    assert 'expected 8 frames per clip everywhere' in log
