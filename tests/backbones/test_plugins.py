@@ -9,10 +9,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from aia_mmaction import (ChannelContext, CinST, SpatioTemporalContext,
-                          insert_plugins)
-from aia_mmaction.backbones import PAPER_MODULES, attention_layers
-from aia_mmaction.layers import ContextAttention
+from aia_mmaction import CinST, insert_plugins
+from aia_mmaction.backbones import attention_layers
 
 from .conftest import NETWORKS, build_aia, build_plain, make_input
 
@@ -383,35 +381,3 @@ class TestNumSegments:
         with pytest.raises(ValueError,
                            match='num_segments=4 frames, got a batch of 6'):
             build_aia(name)(make_input(name)[:6])
-
-
-class TestPaperModules:
-
-    @pytest.mark.parametrize('name', PAPER_MODULES)
-    def test_name(self, name):
-        """A name is the list of entries that it stands for."""
-        by_name = build_aia('tsn', plugins=name).eval()
-        by_list = build_aia('tsn', plugins=PAPER_MODULES[name]).eval()
-        x = make_input('tsn')
-        assert torch.equal(by_name(x), by_list(x))
-
-    @pytest.mark.parametrize('name, composed', [
-        ('C2ST', lambda x, c, st: st(c(x))),
-        ('ST2C', lambda x, c, st: c(st(x))),
-        ('CplusST', lambda x, c, st: (c(x) + st(x)) / 2),
-    ])
-    def test_meaning(self, name, composed):
-        plain = build_aia('tsn50', plugins=[]).layer1[0].conv2.eval()
-        conv2 = build_aia('tsn50', plugins=name).eval().layer1[0].conv2
-        by_type = {
-            type(layer): layer
-            for layer in conv2.modules() if isinstance(layer, ContextAttention)
-        }
-        c, st = by_type[ChannelContext], by_type[SpatioTemporalContext]
-        x = torch.randn(4, 64, 6, 5)
-        z = plain.bn(plain.conv(x))
-        torch.testing.assert_close(conv2(x), composed(z, c, st).relu())
-
-    def test_unknown_name(self):
-        with pytest.raises(ValueError, match="got 'CinTS'. Did you mean"):
-            build_aia('tsn', plugins='CinTS')
