@@ -54,7 +54,7 @@ def make_benchmarks(root):
             for name in names:
                 write_video(data / 'egtea/videos' / name, fold)
             write_list(
-                data / f'egtea/egtea_{split}_split{fold}_list_videos.txt',
+                data / f'egtea/egtea_{split}_split_{fold}_videos.txt',
                 [f'{name} {n}' for name, n in zip(names, LABELS)])
 
 

@@ -155,5 +155,5 @@ def test_metafile():
         folder = DATA[model['Metadata']['Training Data'].split(' split')[0]]
         assert cfg.train_dataloader.dataset.ann_file.startswith(folder)
         split = model['Metadata']['Training Data'].partition(' split ')[2]
-        assert f'split{split}' in cfg.train_dataloader.dataset.ann_file or (
+        assert f'split_{split}' in cfg.train_dataloader.dataset.ann_file or (
             not split)
