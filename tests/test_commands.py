@@ -131,6 +131,21 @@ class TestMainJob:
         dumped = mmengine.load(sthv1 / 'pred.pkl')
         assert [d['gt_label'].item() for d in dumped] == list(LABELS)
 
+        log = mim('test',
+                  'mmaction',
+                  self.config,
+                  '--checkpoint',
+                  checkpoint,
+                  '--dump',
+                  'efficient.pkl',
+                  '--cfg-options',
+                  *options,
+                  'test_dataloader.dataset.protocol=efficient',
+                  cwd=sthv1)
+        other = mmengine.load(sthv1 / 'efficient.pkl')
+        assert [d['gt_label'].item() for d in other] == list(LABELS)
+        assert not torch.equal(other[0]['pred_score'], dumped[0]['pred_score'])
+
         from mmaction.apis import inference_recognizer, init_recognizer
         model = init_recognizer(str(self.config),
                                 str(checkpoint),
