@@ -118,33 +118,26 @@ class TestMainJob:
         assert missing == of == str(16 * 4 * 5)
 
         checkpoint = sthv1 / 'work_dirs/tsm_r50_cinst_sthv1/epoch_1.pth'
-        log = mim('test',
-                  'mmaction',
-                  self.config,
-                  '--checkpoint',
-                  checkpoint,
-                  '--dump',
-                  'pred.pkl',
-                  '--cfg-options',
-                  *options,
-                  cwd=sthv1)
-        dumped = mmengine.load(sthv1 / 'pred.pkl')
-        assert [d['gt_label'].item() for d in dumped] == list(LABELS)
 
-        log = mim('test',
-                  'mmaction',
-                  self.config,
-                  '--checkpoint',
-                  checkpoint,
-                  '--dump',
-                  'efficient.pkl',
-                  '--cfg-options',
-                  *options,
-                  'test_dataloader.dataset.protocol=efficient',
-                  cwd=sthv1)
-        other = mmengine.load(sthv1 / 'efficient.pkl')
-        assert [d['gt_label'].item() for d in other] == list(LABELS)
-        assert not torch.equal(other[0]['pred_score'], dumped[0]['pred_score'])
+        def predictions(*more_options):
+            mim('test',
+                'mmaction',
+                self.config,
+                '--checkpoint',
+                checkpoint,
+                '--dump',
+                'pred.pkl',
+                '--cfg-options',
+                *options,
+                *more_options,
+                cwd=sthv1)
+            dumped = mmengine.load(sthv1 / 'pred.pkl')
+            assert [d['gt_label'].item() for d in dumped] == list(LABELS)
+            return torch.stack([d['pred_score'] for d in dumped])
+
+        dumped = predictions()
+        protocol = 'test_dataloader.dataset.protocol=efficient'
+        assert not torch.equal(predictions(protocol), dumped)
 
         from mmaction.apis import inference_recognizer, init_recognizer
         model = init_recognizer(str(self.config),
@@ -159,7 +152,7 @@ class TestMainJob:
                  modality='RGB',
                  label=-1))
         torch.testing.assert_close(result.pred_score,
-                                   dumped[0]['pred_score'],
+                                   dumped[0],
                                    rtol=0,
                                    atol=1e-5)
 
