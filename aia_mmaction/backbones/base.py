@@ -19,8 +19,7 @@ class AIABackbone:
                  plugins: Union[str, Sequence[dict]] = 'CinST',
                  **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        # A child config that says plugins=None takes the default back.
-        insert_plugins(self, 'CinST' if plugins is None else plugins)
+        insert_plugins(self, plugins)
 
 
 class AIAFrameBackbone(AIABackbone):

@@ -5,6 +5,7 @@ and for any model object alike. Partials of functions on module level survive
 copying and pickling.
 """
 from functools import partial
+from typing import Any
 
 from mmaction.models import C3D, X3D, ResNet3d
 from mmengine.logging import print_log
@@ -20,6 +21,8 @@ def attach_behaviour(backbone: nn.Module) -> None:
     """Attach all of it, once per backbone."""
     backbone.init_weights = partial(_init_weights, backbone)
     backbone.train = partial(_train, backbone)
+    if not hasattr(backbone, 'get'):  # Recognizer2D with max_testing_views
+        backbone.get = partial(_get, backbone)
     backbone.register_forward_pre_hook(_check_input)
     backbone.register_load_state_dict_post_hook(_log_missing_attention)
 
@@ -40,6 +43,10 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
                   (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
         for _, layer in attention_layers(backbone):
             layer.init_weights()
+
+
+def _get(backbone: nn.Module, name: str) -> Any:
+    return getattr(backbone, name, None)
 
 
 def _train(backbone: nn.Module, mode: bool = True) -> nn.Module:

@@ -9,8 +9,11 @@ from typing import Dict, List, Optional
 from mmaction.models import C3D, MobileNetV2, ResNet3dSlowFast
 from mmaction.models.backbones.mobilenet_v2 import InvertedResidual
 from mmcv.cnn import ConvModule
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
+
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+# Branches of a block, in Inception, ShuffleNet, RepVGG, SK and Res2Net.
+PARALLEL = ('branch', 'identity', 'conv_kxk', 'paths', 'bns')
 
 # The ConvModules of a block, in the order of their norms; in networks that
 # are not made of them its norms, or what holds a norm with its activation.
@@ -50,12 +53,13 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
         ] for name in names]
         if not any(stages):
             stages = _stages_of_norms(pathway)
+            _check_chains(pathway, stages)
     if not stages or not all(stages):
         raise TypeError(
             'insert_plugins: expected a backbone with blocks of convolutions '
             'and batch norms, such as ResNet, ResNetTSM or ResNet2Plus1d, got '
-            f'{type(pathway).__name__}. AIANeck puts the same attention '
-            'behind a backbone of any kind.')
+            f'{type(pathway).__name__}. In a Recognizer3D, AIANeck puts the '
+            'same attention behind a backbone that gives one feature map.')
     return stages
 
 
@@ -100,6 +104,33 @@ def _stages_of_norms(network: nn.Module) -> List[List[Block]]:
     ]
 
 
+def _check_chains(network: nn.Module, stages: List[List[Block]]) -> None:
+    """Raise a TypeError if the norms of a block do not follow one another.
+
+    The second norm is then no place after the second convolution.
+    """
+    parallel = [
+        name for name, m in network.named_modules()
+        if isinstance(m, NORMS) and any(
+            part.startswith(PARALLEL) for part in name.split('.'))
+    ]
+    long = [
+        len(block) for stage in stages for block in stage if len(block) > 3
+    ]
+    nested = [
+        name for name, m in network.named_modules()
+        if name and not isinstance(m, nn.Sequential) and any(
+            isinstance(part, NORMS)
+            for part in _parts(m)) and any(map(_holds_block, _parts(m)))
+    ]
+    if parallel or long or nested:
+        raise TypeError(
+            'insert_plugins: expected blocks that are a chain of two or three '
+            f'batch norms, got {type(network).__name__} with branches inside '
+            f'of its blocks ({(parallel + nested + [""])[0] or max(long)}). '
+            'Take a network without, e.g. a ResNet.')
+
+
 def _is_block(module: nn.Module) -> bool:
     """Whether this is a smallest part with more than one norm.
 
@@ -116,7 +147,7 @@ def _holds_block(module: nn.Module) -> bool:
 
 def _norms(module: nn.Module) -> Block:
     """The batch norms on a module's main path, in order."""
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, NORMS):
         return [module]
     return [norm for part in _parts(module) for norm in _norms(part)]
 

@@ -74,6 +74,9 @@ def insert_plugins(model: nn.Module,
         if frames is not None:
             pathway.num_segments = frames
         for place, position, layer in layers:
+            # A model may be on its device and in its mode already.
+            weight = next(place.parameters())
+            layer.to(weight.device, weight.dtype).train(place.training)
             getattr(plug(place), position[:-1]).append(layer)
     return model
 
@@ -120,7 +123,7 @@ def _find_place(block: Block, position: str) -> nn.Module:
 def _build_layer(cfg: dict, backbone: nn.Module, stage: int,
                  num_segments: Optional[int]) -> nn.Module:
     if num_segments is None:
-        return build_layer(cfg)
+        return build_layer(cfg)  # a 3-D network
     # Some networks halve the frames between the first two stages.
     halves = getattr(backbone, 'temporal_pool', False) or isinstance(
         backbone, C2D)
@@ -157,19 +160,20 @@ def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
                          stages: List[List[Block]], plugins: Sequence[Plugin],
                          num_segments: Optional[int]) -> Optional[int]:
     """The frames per clip that everybody who names them agrees on."""
-    if _is_3d(stages[0][0][0]):
-        if num_segments is not None:
-            raise ValueError(
-                'insert_plugins: expected no num_segments for '
-                f'{type(backbone).__name__}, whose 5-D features keep the '
-                f'frames apart, got {num_segments}. Leave it out.')
-        return None
-    head = getattr(model, 'cls_head', None)
-    given = [('the argument', num_segments),
-             ('the backbone', getattr(backbone, 'num_segments', None)),
-             ('the head', getattr(head, 'num_segments', None))]
+    given = [('the argument', num_segments)]
     for plugin in plugins:
         given += _given_num_segments(plugin.cfg)
+    if _is_3d(stages[0][0][0]):
+        for where, n in given:
+            if n is not None:
+                raise ValueError(
+                    'insert_plugins: expected no num_segments for '
+                    f'{type(backbone).__name__}, whose 5-D features keep the '
+                    f'frames apart, got {n} in {where}. Leave it out.')
+        return None
+    head = getattr(model, 'cls_head', None)
+    given[1:1] = [('the backbone', getattr(backbone, 'num_segments', None)),
+                  ('the head', getattr(head, 'num_segments', None))]
     given = [(where, n) for where, n in given if n is not None]
     if len({n for _, n in given}) != 1:
         got = ', '.join(f'{n} in {where}' for where, n in given)

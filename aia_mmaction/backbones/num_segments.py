@@ -48,6 +48,8 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     # None is what clip_feature_extraction gives its FeatureHead.
     used = [('model.cls_head.num_segments', head.get('num_segments')
              or default)]
+    # Of the configs of this repository, which take the others from it.
+    used.append(('num_segments', cfg.get('num_segments') or num_segments))
     neck = model.get('neck') or {}
     used.append(
         ('model.neck.num_segments', neck.get('num_segments', num_segments)))

@@ -18,8 +18,10 @@ POSITIONS = tuple(f'after_{what}{i}' for what in ('norm', 'conv')
                   for i in (1, 2, 3))
 
 
-def parse_list(plugins: Union[str, Sequence[dict]]) -> Sequence[dict]:
+def parse_list(plugins: Union[None, str, Sequence[dict]]) -> Sequence[dict]:
     """The entries of ``plugins``; a name stands for a module of the paper."""
+    if plugins is None:  # a child config that takes the default back
+        plugins = 'CinST'
     if isinstance(plugins, str):
         if plugins not in PAPER_MODULES:
             raise ValueError(
@@ -127,6 +129,13 @@ def _check_layer_cfg(cfg: dict) -> None:
                 f'plugins: expected a layer registered in MODELS, such as '
                 f'{", ".join(known)}, got {layer_type!r}.'
                 f'{_did_you_mean(layer_type, known)}')
+    if getattr(layer_type, '__name__', layer_type) == 'ParallelAttention':
+        branches = cfg.get('branches')
+        if not is_seq_of(branches, dict) or not branches:
+            raise ValueError(
+                'plugins: expected the branches of a ParallelAttention, '
+                "branches=[dict(type='CinST'), dict(type='STinC')], got "
+                f'{branches!r}.')
     for branch in cfg.get('branches', ()):
         _check_layer_cfg(branch)
 

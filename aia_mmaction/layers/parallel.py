@@ -5,8 +5,18 @@ from torch import Tensor, nn
 
 
 def build_layer(cfg: dict) -> nn.Module:
-    """Build an attention layer, whatever the default scope is."""
-    return MODELS.build({'_scope_': 'mmaction', **cfg})
+    """Build an attention layer, whatever the default scope is.
+
+    Raises:
+        TypeError: If the config has options that the layer does not.
+    """
+    try:
+        return MODELS.build({'_scope_': 'mmaction', **cfg})
+    except TypeError as error:
+        raise TypeError(
+            f'Expected an attention layer with its options, got {cfg}: '
+            f'{error}. Attention layers take num_segments and norm_cfg.'
+        ) from error
 
 
 @MODELS.register_module()

@@ -33,6 +33,11 @@ class AIANeck(nn.Module):
                  plugins: Union[str, Sequence[dict]] = 'CinST',
                  num_segments: Optional[int] = None) -> None:
         super().__init__()
+        if num_segments is not None and (not isinstance(num_segments, int)
+                                         or num_segments < 1):
+            raise ValueError('AIANeck: expected num_segments to be a positive '
+                             f'int, the frames per clip, got {num_segments!r}.'
+                             ' Leave it out in a Recognizer3D.')
         self.num_segments = num_segments
         self.attention = nn.Sequential()
         for entry in parse_list(plugins):
@@ -113,4 +118,5 @@ class AIANeck(nn.Module):
 def _describe(x: Union[Tensor, Sequence]) -> str:
     if isinstance(x, Tensor):
         return f'one of shape {tuple(x.shape)}'
-    return f'[{", ".join(_describe(each) for each in x)}]'
+    shown = [_describe(each) for each in x[:3]]
+    return f'{len(x)}: {", ".join(shown)}{", ..." if len(x) > 3 else ""}'

@@ -3,7 +3,7 @@ from typing import Sequence, Union
 from mmaction.models import Recognizer2D
 from mmaction.registry import MODELS
 
-from aia_mmaction.backbones import insert_plugins
+from aia_mmaction.backbones import attention_layers, insert_plugins
 
 
 @MODELS.register_module()
@@ -20,6 +20,9 @@ class AIARecognizer2D(Recognizer2D):
         num_segments (int): Frames per clip, ``num_clips`` of the pipeline.
             Defaults to 8.
         **kwargs: Arguments of ``Recognizer2D``.
+
+    Raises:
+        ValueError: If the backbone has attention already.
     """
 
     def __init__(self,
@@ -27,4 +30,9 @@ class AIARecognizer2D(Recognizer2D):
                  num_segments: int = 8,
                  **kwargs) -> None:
         super().__init__(**kwargs)
+        if attention_layers(self.backbone):
+            raise ValueError(
+                'AIARecognizer2D: expected a backbone without attention, got '
+                f'{type(self.backbone).__name__} with plugins of its own. Use '
+                'Recognizer2D with it.')
         insert_plugins(self, plugins, num_segments)

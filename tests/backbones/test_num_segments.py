@@ -159,3 +159,14 @@ def test_plain_network_takes_any_number_of_frames():
     running(4, backbone='AIAResNet', test=25)
     model.eval()
     assert model(torch.randn(25, 3, 32, 32)).shape[0] == 25
+
+
+def test_variable_of_a_config():
+    """`--cfg-options num_segments=8` reaches nothing that is built."""
+    model = build_aia('tsm')
+    running(4)
+    hub = MessageHub.get_current_instance()
+    text = hub.runtime_info['cfg']
+    hub.update_info('cfg', f'{text}\nnum_segments = 8\n')
+    with pytest.raises(ValueError, match='got 8 in num_segments'):
+        model.train()

@@ -272,6 +272,16 @@ class TestInsertPlugins:
         with DefaultScope.overwrite_default_scope('mmengine'):
             insert_plugins(model, [dict(cfg=cfg)])
 
+    @pytest.mark.parametrize('training', [False, True])
+    def test_takes_mode_and_dtype_of_the_model(self, training):
+        model = build_plain('tsn').double()
+        model.train(training)
+        insert_plugins(model, CINST, num_segments=4)
+        assert all(m.training == training
+                   for _, layer in attention_layers(model)
+                   for m in layer.modules())
+        assert model(make_input('tsn').double()).dtype == torch.float64
+
     def test_twice(self):
         model = build_aia('tsn50')
         insert_plugins(model, [dict(cfg=dict(type='STinC'))])
@@ -315,6 +325,10 @@ class TestInsertPlugins:
      r"pathways out of none, got \('slow',\). Only SlowFast"),
     (dict(cfg=dict(type='CinST', num_segments=8)),
      '4 in the backbone, 8 in the plugin CinST'),
+    (dict(cfg=dict(type='CinST', channels=8)),
+     'Expected an attention layer with its options'),
+    (dict(cfg=dict(type='ParallelAttention')), 'expected the branches'),
+    (dict(cfg=dict(type='ReLU')), 'Expected an attention layer'),
     (dict(type='CinST'), 'expected entries like'),
     (dict(cfg='CinST'), 'expected cfg to be a dict'),
 ])
@@ -371,6 +385,11 @@ class TestNumSegments:
         with pytest.raises(ValueError,
                            match='4 in the backbone, 8 in the head'):
             insert_plugins(recognizer, CINST)
+
+    def test_useless_in_a_plugin_for_3d(self):
+        plugins = [dict(cfg=dict(type='CinST', num_segments=4))]
+        with pytest.raises(ValueError, match='got 4 in the plugin CinST'):
+            build_aia('r2plus1d', plugins=plugins)
 
     def test_useless_for_3d(self):
         with pytest.raises(ValueError, match='expected no num_segments'):

@@ -204,3 +204,9 @@ def test_two_entries_are_a_cascade():
 def test_bad_plugins(plugins, error):
     with pytest.raises(ValueError, match=error):
         AIANeck(plugins)
+
+
+@pytest.mark.parametrize('num_segments', [0, '8'])
+def test_bad_num_segments(num_segments):
+    with pytest.raises(ValueError, match='to be a positive int'):
+        AIANeck(num_segments=num_segments)

@@ -45,3 +45,10 @@ def test_num_segments_of_the_pipeline():
     with pytest.raises(ValueError,
                        match='as in model.num_segments, got 8 in train_data'):
         model.train()
+
+
+def test_backbone_with_attention():
+    with pytest.raises(ValueError, match='backbone without attention'):
+        MODELS.build(
+            dict(type='AIARecognizer2D',
+                 backbone=dict(type='AIAResNet', depth=18)))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.config import ConfigDict
 from torch import nn
 
 from aia_mmaction.backbones import attention_layers, insert_plugins
@@ -177,6 +178,33 @@ class TestPlaces:
                      cls_head=dict(type='TSNHead',
                                    num_classes=3,
                                    in_channels=512)))
+
+
+@with_libraries
+@pytest.mark.parametrize('name, where', [
+    ('timm.resnest14d', 'layer1.0'),
+    ('timm.res2net50_26w_4s', 'bns'),
+    ('timm.repvgg_a0', 'conv_kxk'),
+    ('torchvision.shufflenet_v2_x0_5', 'branch'),
+    ('torchvision.googlenet', 'branch'),
+])
+def test_branches_inside_of_a_block(name, where):
+    """There is no place that is after the second convolution."""
+    kwargs = dict(init_weights=False) if 'googlenet' in name else {}
+    with pytest.raises(TypeError, match=f'a chain of two.*{where}'):
+        MODELS.build(
+            dict(type='AIARecognizer2D',
+                 backbone=dict(type=name, **kwargs),
+                 cls_head=dict(type='TSNHead', num_classes=3,
+                               in_channels=512)))
+
+
+@with_libraries
+def test_max_testing_views():
+    model = build('torchvision.resnet50')
+    expected = scores(model)
+    model.test_cfg = ConfigDict(max_testing_views=4)
+    torch.testing.assert_close(scores(model), expected)
 
 
 @with_libraries
