@@ -76,6 +76,12 @@ def times(models, clip, rounds=30):
 
 def main():
     args = parse_args(__doc__, 'work_dirs/ablation', add_arguments)
+    changed = [o for o in args.cfg_options if 'model' in o or 'pipeline' in o]
+    if changed:
+        raise SystemExit(
+            'ablation: expected --cfg-options for the training alone, got '
+            f'{", ".join(changed)}. Parameters, multiply-adds and time are '
+            'those of the config as it is; change it in a copy.')
     started = time.time()
     prepare(args)
     modules = [PLAIN, *args.modules]
@@ -113,7 +119,8 @@ def main():
         '# The modules of the paper on the motion pairs',
         'TSN-R18, clips of 8 x 48 x 48. Time is the median forward pass of '
         'one clip on the CPU, without reading the video, measured in turns. '
-        'Multiply-adds are those of convolutions and linear layers.', results
+        'Multiply-adds are what MMEngine counts: convolutions, batch norms '
+        'and linear layers.', results
     ], args, started)
 
 

@@ -35,6 +35,7 @@ from typing import List, NamedTuple
 
 import torch
 from mmaction.registry import MODELS
+from mmengine.fileio import list_from_file
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
@@ -42,6 +43,7 @@ from mmengine.runner import load_checkpoint
 # into its checkpoints.
 from aia_mmaction.backbones import PAPER_MODULES
 from aia_mmaction.backbones.plugins import LONG_STAGE
+from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 
 DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}
 
@@ -512,6 +514,14 @@ def read_labels(path):
             f'{path}: expected every class name once, got '
             f'{min(duplicates)!r} {labels.count(min(duplicates))} times. '
             'Give the label file, not a list of videos.')
+    official = list_from_file(SHIPPED / 'sthv1.txt')
+    if set(labels) == set(official) and labels not in (official,
+                                                       sorted(official)):
+        raise SystemExit(
+            f'{path}: expected the names of Something-Something V1 in the '
+            'order of the official label file (Holding something, Turning '
+            'something upside down, ...), got them in another. Take the '
+            'official file.')
     if labels == sorted(labels):
         raise SystemExit(
             f'{path}: expected names in another order than the authors\', '
@@ -563,6 +573,10 @@ def report(src, file, network, args):
     if network.num_classes == 174 and not args.label_order and not known:
         print('If this is Something-Something V1 (V2 has 174 classes too), '
               'the order of the classes is wrong without --label-order.')
+    if args.reverse and 'plus' in ''.join(network.modules):
+        print('The first branch of each ParallelAttention becomes eft1: it is '
+              f'taken for {network.modules[0].split("plus")[0]}. Check that '
+              'the config has the branches in that order.')
     if (args.reverse and network.tsm and network.depth == 101
             and not network.shift_short_stages):
         print("The authors' TSM-R101 shifts every block of layer1, 2 and 4, "

@@ -4,7 +4,7 @@ from typing import Dict, Sequence
 
 from mmaction.datasets.transforms import Flip
 from mmaction.registry import TRANSFORMS
-from mmengine.fileio import list_from_file
+from mmengine.fileio import exists, list_from_file
 
 # Class names of Something-Something in MMAction2's order, one per line.
 SHIPPED = Path(__file__).parent / 'labels'
@@ -42,13 +42,20 @@ class FlipByLabelName(Flip):
         **kwargs: Arguments of ``Flip``.
 
     Raises:
+        FileNotFoundError: If ``labels`` is none of these.
         ValueError: If no name has a mirrored one: then ``Flip`` is meant, or
             the file is another.
     """
 
     def __init__(self, labels: str, **kwargs) -> None:
         shipped = SHIPPED / f'{labels}.txt'
-        names = list_from_file(shipped if shipped.exists() else labels)
+        path = shipped if shipped.exists() else labels
+        if not exists(path):
+            raise FileNotFoundError(
+                "FlipByLabelName: expected labels to be 'sthv1', 'sthv2' or a "
+                f'file with one class name per line, got {labels!r}, which is '
+                'no file.')
+        names = list_from_file(path)
         pairs = flip_pairs(names)
         if not pairs:
             raise ValueError(

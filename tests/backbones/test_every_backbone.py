@@ -30,6 +30,8 @@ BACKBONES = {
                             **SEGMENTS), FRAMES, 17, 'TSM'),
     'MobileOneTSM': (dict(arch='s0', pretrained2d=False,
                           **SEGMENTS), FRAMES, 21, 'TSM, needs mmpretrain'),
+    'ResNetTIN': (dict(depth=50, **SEGMENTS), FRAMES, 16,
+                  'needs the compiled operators of mmcv, has not been run'),
     'TANet': (dict(depth=50, **SEGMENTS), FRAMES, 16, ''),
     'C2D': (dict(depth=50, **SEGMENTS), CLIP, 16,
             '`num_segments` is the number of frames that go in'),
@@ -49,14 +51,16 @@ BACKBONES = {
     'X3D': (dict(gamma_w=1, gamma_b=2.25, gamma_d=2.2), CLIP, 26, ''),
 }
 HAS_MMPRETRAIN = importlib.util.find_spec('mmpretrain') is not None
+NEEDS = {'MobileOneTSM': 'mmpretrain', 'ResNetTIN': 'mmcv._ext'}
 
 
 def names(without=()):
     return [
         pytest.param(name,
-                     marks=pytest.mark.skipif(name == 'MobileOneTSM'
-                                              and not HAS_MMPRETRAIN,
-                                              reason='needs mmpretrain'))
+                     marks=pytest.mark.skipif(
+                         name in NEEDS
+                         and not importlib.util.find_spec(NEEDS[name]),
+                         reason=f'needs {NEEDS.get(name)}'))
         for name in BACKBONES if name not in without
     ]
 

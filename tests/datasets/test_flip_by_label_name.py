@@ -66,3 +66,8 @@ def test_names_without_sides(tmp_path):
     path.write_text('Holding\nThrowing\n')
     with pytest.raises(ValueError, match='got 2 names without.*use Flip'):
         TRANSFORMS.build(dict(type='FlipByLabelName', labels=str(path)))
+
+
+def test_no_such_names():
+    with pytest.raises(FileNotFoundError, match="'sthv1', 'sthv2' or a file"):
+        TRANSFORMS.build(dict(type='FlipByLabelName', labels='sthv3'))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine import Config
+from mmengine.fileio import list_from_file
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from torch import nn
@@ -821,3 +822,13 @@ def test_shift_short_stages_needs_the_shift(options):
     with pytest.raises(ValueError, match='Leave shift_short_stages out'):
         build_tsm(depth=50, shift_short_stages=True, **options)
     build_tsm(depth=50, **options)
+
+
+def test_v1_names_in_another_order(tmp_path):
+    names = list_from_file(tool.SHIPPED / 'sthv1.txt')
+    path = tmp_path / 'labels.txt'
+    path.write_text(''.join(f'{name}\n' for name in names))
+    assert tool.read_labels(path) == names
+    path.write_text(''.join(f'{name}\n' for name in names[::-1]))
+    with pytest.raises(SystemExit, match='order of the official label file'):
+        tool.read_labels(path)

@@ -1,4 +1,5 @@
-# As sthv2.py, for 3-D networks: the same 8 frames as one clip [C, T, H, W].
+# As sthv2.py, for 3-D networks: 8 frames from all over the video as one clip
+# [C, T, H, W]. UniformSample picks them a little earlier than SampleFrames.
 _base_ = 'sthv2.py'
 
 for __pipeline in (_base_.train_pipeline, _base_.test_pipeline):
