@@ -200,6 +200,37 @@ def _give_modules_get() -> None:
     BaseModule.get = get
 
 
+def _neck_splits_the_batch() -> bool:
+    from mmaction.models import Recognizer2D
+    source = inspect.getsource(Recognizer2D.extract_feat)
+    return ('for each in x' in source
+            and 'isinstance(x, torch.Tensor)' not in source)
+
+
+def _refuse_single_maps() -> None:
+    from mmaction.models import Recognizer2D
+    extract_feat = Recognizer2D.extract_feat
+
+    def refuse(backbone, args, output):
+        if isinstance(output, torch.Tensor):
+            raise ValueError(
+                'Recognizer2D: expected two or more maps of the backbone for '
+                f'the neck, got one of shape {tuple(output.shape)}. Give the '
+                'backbone two out_indices, e.g. out_indices=(2, 3).')
+
+    @wraps(extract_feat)
+    def repaired(self, inputs, stage='neck', *args, **kwargs):
+        if not self.with_neck or stage == 'backbone':
+            return extract_feat(self, inputs, stage, *args, **kwargs)
+        hook = self.backbone.register_forward_hook(refuse)
+        try:
+            return extract_feat(self, inputs, stage, *args, **kwargs)
+        finally:
+            hook.remove()
+
+    Recognizer2D.extract_feat = repaired
+
+
 # `drn` comes first: the others import mmaction.models.
 REPAIRS: List[Repair] = [
     Repair(
@@ -230,6 +261,10 @@ REPAIRS: List[Repair] = [
         'Recognizer2D calls backbone.get() when max_testing_views is '
         'set, which modules of MMEngine do not have', _testing_views_break,
         _give_modules_get),
+    Repair(
+        'single_map', 'Recognizer2D with a neck takes the single map of a '
+        'backbone for a list along the batch, and fails far from the cause',
+        _neck_splits_the_batch, _refuse_single_maps),
     Repair(
         'config_package',
         "MMEngine's config inheritance by package name knows "

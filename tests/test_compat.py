@@ -107,6 +107,31 @@ model.eval()
 with torch.no_grad():
     model.extract_feat(torch.randn(1, 4, 3, 32, 32), test_mode=True)
 """,
+    'single_map':
+    '''
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+init_default_scope('mmaction')
+model = MODELS.build(dict(
+    type='Recognizer2D', backbone=dict(type='ResNet', depth=18),
+    neck=dict(type='AIANeck', num_segments=3)))
+try:
+    model.extract_feat(torch.zeros(1, 3, 3, 32, 32))
+except ValueError as error:
+    assert 'expected two or more maps' in str(error)
+else:
+    raise AssertionError('a single map was taken')
+assert model.extract_feat(torch.zeros(1, 3, 3, 32, 32), 'backbone')
+model = MODELS.build(dict(
+    type='Recognizer2D',
+    backbone=dict(type='ResNet', depth=18, out_indices=(2, 3)),
+    neck=dict(type='AIANeck', num_segments=3)))
+for _ in range(2):
+    feature, _ = model.extract_feat(torch.zeros(1, 3, 3, 32, 32))
+assert feature.shape == (1, 512, 1, 1)
+assert not model.backbone._forward_hooks
+''',
     # tests/test_wheel.py has whole configs
     'config_package':
     '''
@@ -124,6 +149,7 @@ ERRORS = {
     'compile': 'torch._dynamo.exc',
     'gloo': 'cuda',
     'max_testing_views': "has no attribute 'get'",
+    'single_map': 'is invalid for input of size',
     'config_package': 'does not support to load aia_mmaction config',
 }
 

@@ -96,7 +96,8 @@ class AIANeck(nn.Module):
         x = maps[-1]
         if x.dim() != 5:
             # Recognizer2D iterates over what the backbone gives; of a single
-            # map it takes the batch for the list.
+            # map it takes the batch for the list. The repair single_map says
+            # so earlier, unless it is turned off.
             raise ValueError(
                 'AIANeck: expected two or more maps of a Recognizer2D, got '
                 'one, which Recognizer2D takes apart along the batch. Give '
