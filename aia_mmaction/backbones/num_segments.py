@@ -48,8 +48,6 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     # None is what clip_feature_extraction gives its FeatureHead.
     used = [('model.cls_head.num_segments', head.get('num_segments')
              or default)]
-    # Of the configs of this repository, which take the others from it.
-    used.append(('num_segments', cfg.get('num_segments') or num_segments))
     neck = model.get('neck') or {}
     used.append(
         ('model.neck.num_segments', neck.get('num_segments', num_segments)))
@@ -65,6 +63,15 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     if wrong:
         raise ValueError(wrong)
     backbone.num_segments_checked = True
+    variable = cfg.get('num_segments')
+    if variable not in (None, num_segments):
+        # What took its value did so when the config was read.
+        print_log(
+            f'{type(backbone).__name__}: num_segments={variable} of the '
+            f'config reaches nothing that was built, which has {num_segments} '
+            'frames per clip. Use a config or base with that number.',
+            logger='current',
+            level=logging.WARNING)
     later = _disagreement(backbone, owner, test)
     if later:
         print_log(f'This will stop testing. {later}',
