@@ -1,7 +1,10 @@
 """The four attention layers of the paper (arXiv 2204.09303, section III)."""
-from typing import Callable, Optional
+import logging
+from typing import Callable, List, Optional
 
+import torch
 from mmaction.registry import MODELS
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from aia_mmaction import ops
@@ -24,9 +27,11 @@ def check_whole_clips(x: Tensor, num_segments: Optional[int],
 class ContextAttention(nn.Module):
     """Base of the attention layers.
 
-    A layer says which axes have a gate and which function of
-    :mod:`aia_mmaction.ops` combines them; the gates are its children
-    ``gate_c``, ``gate_t``, ``gate_h`` and ``gate_w``, as far as it has them.
+    A layer says which axes have an outer gate, which multiplies the input,
+    and which an inner one, which refines what the outer ones see; the gates
+    are its children ``gate_c``, ``gate_t``, ``gate_h`` and ``gate_w``, as far
+    as it has them. Its ``function`` of :mod:`aia_mmaction.ops.reference` is
+    their definition.
 
     Args:
         num_segments (int, optional): Frames per clip, needed for the 4-D
@@ -34,17 +39,20 @@ class ContextAttention(nn.Module):
             5-D input needs none. Defaults to None.
         norm_cfg (dict): Config of the gates' norm over one channel.
             Defaults to ``dict(type='BN3d')``.
+        impl (str): What computes it: ``'reference'``, ``'fused'``,
+            ``'compiled'``, ``'triton'``, or ``'auto'`` for the fastest that
+            can (:mod:`aia_mmaction.ops.dispatch`). The environment variable
+            ``AIA_MMACTION_IMPL`` replaces it. Defaults to ``'auto'``.
     """
 
-    axes: str
-    outer_axes: str = ''
+    inner: str = ''
+    outer: str
     function: Callable[..., Tensor]
 
-    def __init__(
-        self,
-        num_segments: Optional[int] = None,
-        norm_cfg: dict = dict(type='BN3d')
-    ) -> None:
+    def __init__(self,
+                 num_segments: Optional[int] = None,
+                 norm_cfg: dict = dict(type='BN3d'),
+                 impl: str = 'auto') -> None:
         super().__init__()
         if num_segments is not None and (not isinstance(num_segments, int)
                                          or num_segments < 1):
@@ -52,9 +60,14 @@ class ContextAttention(nn.Module):
                 f'{type(self).__name__}: expected num_segments to be a '
                 f'positive int, the frames per clip, got {num_segments!r}.')
         self.num_segments = num_segments
-        for axis in self.axes:
-            gate = ContextGate(axis, axis in self.outer_axes, norm_cfg)
-            self.add_module(f'gate_{axis.lower()}', gate)
+        self.impl = ops.requested_impl(impl)
+        self._path = None
+        nested = self.inner != ''
+        for axis in ops.AXES:
+            if axis in self.inner + self.outer:
+                gate = ContextGate(axis, nested and axis in self.outer,
+                                   norm_cfg)
+                self.add_module(f'gate_{axis.lower()}', gate)
 
     def init_weights(self) -> None:
         for gate in self.children():
@@ -74,16 +87,52 @@ class ContextAttention(nn.Module):
             TypeError: If ``x`` is not floating-point.
             ValueError: If ``x`` is not 4-D or 5-D, or is 4-D and its first
                 size is not a multiple of ``num_segments``.
+            RuntimeError: If ``impl`` names a path that cannot run.
         """
         self._check_input(x)
-        gates = self.children()
+        clips = x
+        if x.dim() == 4:
+            # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
+            clips = x.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
+        path, refused = ops.choose(self.impl, clips, list(self.children()))
+        self._log(path, refused)
+        if path != 'reference':
+            return self._attend(x, clips.shape, path)
+        clips = self.function(clips, *self.children())
         if x.dim() == 5:
-            return self.function(x, *gates)
-        # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
-        x = x.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
-        x = self.function(x, *gates)
+            return clips
         # [N, C, T, H, W] -> [N, T, C, H, W] -> [N * T, C, H, W]
-        return x.transpose(1, 2).flatten(0, 1)
+        return clips.transpose(1, 2).flatten(0, 1)
+
+    def _attend(self, x: Tensor, shape: torch.Size, path: str) -> Tensor:
+        """The layer as one operator, with the weights of its gates."""
+        gates = [
+            getattr(self, f'gate_{axis.lower()}')
+            for axis in self.inner + self.outer
+        ]
+        norms = [gate.norm for gate in gates]
+        stats = None
+        if not ops.uses_batch_stats(norms[0]):
+            stats = torch.stack(
+                [torch.cat([n.running_mean, n.running_var]) for n in norms])
+        out, stats = ops.attention(x, torch.cat([g.conv.weight
+                                                 for g in gates]),
+                                   torch.cat([n.weight for n in norms]),
+                                   torch.cat([n.bias for n in norms]), stats,
+                                   norms[0].eps, self.inner, self.outer,
+                                   self.num_segments or 0, path)
+        for gate, gate_stats in zip(gates, stats):
+            gate.track(gate_stats, shape)
+        return out
+
+    def _log(self, path: str, refused: List[str]) -> None:
+        if path == self._path or torch.compiler.is_compiling():
+            return
+        self._path = path
+        print_log(f'{type(self).__name__}: impl={self.impl!r} takes {path}' +
+                  f' ({"; ".join(refused)})' * bool(refused),
+                  logger='current',
+                  level=logging.DEBUG)
 
     def _check_input(self, x: Tensor) -> None:
         name = type(self).__name__
@@ -108,20 +157,20 @@ class ContextAttention(nn.Module):
         check_whole_clips(x, self.num_segments, self)
 
     def extra_repr(self) -> str:
-        return f'num_segments={self.num_segments}'
+        return f'num_segments={self.num_segments}, impl={self.impl!r}'
 
 
 @MODELS.register_module()
 class ChannelContext(ContextAttention):
     """C: single channel-context attention."""
-    axes = 'C'
+    outer = 'C'
     function = staticmethod(ops.channel_context)
 
 
 @MODELS.register_module()
 class SpatioTemporalContext(ContextAttention):
     """ST: single spatio-temporal attention, the mean of three gates."""
-    axes = 'THW'
+    outer = 'THW'
     function = staticmethod(ops.spatiotemporal_context)
 
 
@@ -132,14 +181,12 @@ class CinST(ContextAttention):
     The authors' code initialises its H convolution twice and leaves W at
     PyTorch's default; here all three outer gates start Xavier-normal.
     """
-    axes = 'CTHW'
-    outer_axes = 'THW'
+    inner, outer = 'C', 'THW'
     function = staticmethod(ops.cinst)
 
 
 @MODELS.register_module()
 class STinC(ContextAttention):
     """STinC: spatio-temporal attention inside channel attention."""
-    axes = 'CTHW'
-    outer_axes = 'C'
+    inner, outer = 'THW', 'C'
     function = staticmethod(ops.stinc)

@@ -1,3 +1,4 @@
+import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import constant_init, kaiming_init, xavier_init
 from torch import Tensor, nn
@@ -38,3 +39,25 @@ class ContextGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, T, H, W]`` to the same shape with size 1 at the axis."""
         return context_gate(x, self.axis, self.conv, self.norm)
+
+    @torch.no_grad()
+    def track(self, stats: Tensor, shape: torch.Size) -> None:
+        """Update the norm's running statistics, as a batch norm does itself.
+
+        For paths that normalise without calling the norm.
+
+        Args:
+            stats (Tensor): Mean and biased variance of the batch, ``[2]``.
+            shape (torch.Size): ``[N, C, T, H, W]`` of the feature map.
+        """
+        norm = self.norm
+        if not norm.training or norm.running_mean is None:
+            return
+        norm.num_batches_tracked += 1
+        momentum = norm.momentum
+        if momentum is None:  # a cumulative average
+            momentum = 1 / norm.num_batches_tracked
+        count = shape.numel() // shape[AXES[self.axis][0]]
+        mean, var = stats.to(norm.running_mean.dtype).split(1)
+        norm.running_mean.lerp_(mean, momentum)
+        norm.running_var.lerp_(var * (count / (count - 1)), momentum)

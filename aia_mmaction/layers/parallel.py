@@ -15,7 +15,7 @@ def build_layer(cfg: dict) -> nn.Module:
     except TypeError as error:
         raise TypeError(
             f'Expected an attention layer with its options, got {cfg}: '
-            f'{error}. Attention layers take num_segments and norm_cfg.'
+            f'{error}. Attention layers take num_segments, norm_cfg and impl.'
         ) from error
 
 
@@ -30,6 +30,7 @@ class ParallelAttention(nn.Module):
         branches (Sequence[dict]): Configs of the attention layers.
         num_segments (int, optional): Frames per clip, handed to every branch
             that does not set its own. Defaults to None.
+        impl (str): Likewise. Defaults to ``'auto'``.
 
     Raises:
         ValueError: If there are no branches.
@@ -37,7 +38,8 @@ class ParallelAttention(nn.Module):
 
     def __init__(self,
                  branches: Sequence[dict],
-                 num_segments: Optional[int] = None) -> None:
+                 num_segments: Optional[int] = None,
+                 impl: str = 'auto') -> None:
         super().__init__()
         if len(branches) == 0:
             raise ValueError(
@@ -46,6 +48,7 @@ class ParallelAttention(nn.Module):
         self.branches = nn.ModuleList(
             build_layer({
                 'num_segments': num_segments,
+                'impl': impl,
                 **branch
             }) for branch in branches)
 

@@ -1,8 +1,17 @@
 """Functions that compute the attention; nothing here imports OpenMMLab."""
+import torch
+
+from .dispatch import choose, requested_impl, uses_batch_stats
 from .reference import (AXES, channel_context, cinst, context_gate,
                         context_pool, spatiotemporal_context, stinc)
 
+if hasattr(torch.library, 'custom_op'):  # torch >= 2.4
+    from .library import attention
+else:
+    attention = None  # `choose` always takes the reference
+
 __all__ = [
-    'AXES', 'channel_context', 'cinst', 'context_gate', 'context_pool',
-    'spatiotemporal_context', 'stinc'
+    'AXES', 'attention', 'channel_context', 'choose', 'cinst', 'context_gate',
+    'context_pool', 'requested_impl', 'spatiotemporal_context', 'stinc',
+    'uses_batch_stats'
 ]

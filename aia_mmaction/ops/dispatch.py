@@ -1,0 +1,149 @@
+"""Which path computes an attention layer, and why.
+
+``'auto'`` takes the first path of :data:`PATHS` that can run and is worth it;
+a path asked for by name runs or raises.
+"""
+import os
+import shutil
+from importlib.util import find_spec
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+IMPL_VARIABLE = 'AIA_MMACTION_IMPL'
+# In the order in which 'auto' tries them
+PATHS = ('triton', 'compiled', 'fused', 'reference')
+
+_HAS_TRITON = find_spec('triton') is not None
+
+
+def requested_impl(impl: str) -> str:
+    """``impl``, or what the environment variable asks of every layer.
+
+    Raises:
+        ValueError: If there is no such path.
+    """
+    name = os.environ.get(IMPL_VARIABLE) or impl
+    if name not in ('auto', *PATHS):
+        source = IMPL_VARIABLE if os.environ.get(IMPL_VARIABLE) else 'impl'
+        raise ValueError(f'{source}: expected auto, {", ".join(PATHS)}, got '
+                         f'{name!r}.')
+    return name
+
+
+def choose(impl: str, x: Tensor,
+           gates: Sequence[nn.Module]) -> Tuple[str, List[str]]:
+    """The path for an input.
+
+    Args:
+        impl (str): ``'auto'`` or a path's name.
+        x (Tensor): The layer's input, ``[N, C, T, H, W]``.
+        gates (Sequence[nn.Module]): Its gates, with ``conv`` and ``norm``.
+
+    Returns:
+        tuple[str, list[str]]: The path, and why each one before it was
+        refused, ``'name: reason'``.
+
+    Raises:
+        RuntimeError: If a path is asked for by name and cannot run.
+    """
+    if impl == 'reference':
+        return impl, []
+    if impl != 'auto':
+        reason = _why_not_fast(x, gates) or _why_not(impl, x)
+        if reason is None:
+            return impl, []
+        raise RuntimeError(
+            f"impl='{impl}' cannot run: {reason}. Use impl='auto', which "
+            'takes the fastest path that can.')
+    reason = _why_not_fast(x, gates) or _why_not_automatic()
+    if reason is not None:
+        return 'reference', [f'{", ".join(PATHS[:-1])}: {reason}']
+    refused = []
+    for path in PATHS[:-1]:
+        reason = _why_not(path, x)
+        if (reason is None and path == 'compiled'
+                and not torch.compiler.is_compiling()):
+            reason = ('takes seconds to compile for each shape, so only by '
+                      'name or in a model that is compiled')
+        if reason is None:
+            return path, refused
+        refused.append(f'{path}: {reason}')
+    raise AssertionError('fused has nothing of its own to refuse')
+
+
+def _why_not(path: str, x: Tensor) -> Optional[str]:
+    """Why one path cannot take an input that a fast path can."""
+    if path == 'triton':
+        if not _HAS_TRITON:
+            return 'Triton is not installed'
+        if x.device.type != 'cuda' and not _interprets_triton():
+            return f'x is on {x.device.type}, and Triton is for CUDA'
+        if x.dtype == torch.float64:
+            return 'x is float64'
+    if path == 'compiled' and not torch.compiler.is_compiling():
+        if x.device.type == 'cpu' and not _has_compiler():
+            return 'there is no C++ compiler, e.g. g++'
+    return None
+
+
+def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
+    """Why none but the reference can take an input."""
+    if not hasattr(torch.library, 'custom_op'):
+        return f'it needs torch >= 2.4, got {torch.__version__}'
+    if not torch.compiler.is_compiling():
+        if torch.jit.is_tracing():
+            return 'the model is being traced to TorchScript or ONNX'
+        if (torch._C._functorch.peek_interpreter_stack() is not None
+                or torch.autograd.forward_ad._current_level >= 0):
+            return 'torch.func and forward-mode differentiation need it'
+    if x.numel() == 0:
+        return 'x is empty'
+    for gate in gates:
+        reason = _why_not_gate(gate, x)
+        if reason is not None:
+            return reason
+    norms = [gate.norm for gate in gates]
+    if len({uses_batch_stats(norm) for norm in norms}) > 1:
+        return 'some norms are in training mode, some in evaluation mode'
+    if uses_batch_stats(norms[0]) and x.numel() == max(x.shape):
+        return 'there is a single value to normalise'
+    return None
+
+
+def _why_not_gate(gate: nn.Module, x: Tensor) -> Optional[str]:
+    conv, norm = gate.conv, gate.norm
+    if type(conv) is not nn.Conv3d:
+        return f'the convolution is a {type(conv).__name__}'
+    if type(norm) is not nn.BatchNorm3d:
+        return f'the norm is a {type(norm).__name__}'
+    if norm.weight is None:
+        return 'the norm has no weight and bias'
+    for module in (gate, conv, norm):
+        if (module._forward_hooks or module._forward_pre_hooks
+                or module._backward_hooks or module._backward_pre_hooks):
+            return 'a gate has hooks'
+    if x.dtype != conv.weight.dtype and not torch.is_autocast_enabled(
+            x.device.type):
+        return f'x is {x.dtype} and the weights are {conv.weight.dtype}'
+    return None
+
+
+def _why_not_automatic() -> Optional[str]:
+    if torch.compiler.is_exporting():
+        return 'an exported model is to need PyTorch alone'
+    return None
+
+
+def uses_batch_stats(norm: nn.Module) -> bool:
+    """Whether a batch norm normalises with the statistics of its input."""
+    return norm.training or norm.running_mean is None
+
+
+def _interprets_triton() -> bool:
+    return os.environ.get('TRITON_INTERPRET') == '1'
+
+
+def _has_compiler() -> bool:
+    return shutil.which(os.environ.get('CXX', 'g++')) is not None

@@ -1,0 +1,312 @@
+"""The attention in few passes over ``x``, forward and backward.
+
+Everything is the same mathematics as :mod:`.reference`, for all layers at
+once. A layer has an *outer* set of axes, whose gates multiply ``x``, and
+perhaps an *inner* set, whose gates refine what the outer ones see::
+
+    z   = x * mean(gates of the inner axes of x)     (z = x without any)
+    out = x * mean(gates of the outer axes of z)
+
+What costs the reference its time is avoided here:
+
+- A ``Conv3d`` from two channels to one is slow everywhere. As a ``Conv2d``
+  over blocks of one axis, whose weight repeats the kernel along a band, it has
+  enough channels for the libraries to be fast (:func:`_conv`).
+- The mean of the three outer gates is never written down.
+- The backward pass (:func:`backward`) is given ``x`` and a few numbers and
+  computes the rest again, so nothing else is kept. It is written out by hand,
+  because differentiating :func:`forward` would make a full-size tensor of each
+  term.
+
+Shapes: ``x`` is ``[N, C, T, H, W]``; a *volume* is ``[N, channels, D1, D2,
+D3]`` in the order of :data:`.reference.AXES`; a *map* is ``x`` with size 1 at
+its axis. ``G`` is the number of gates, inner before outer.
+"""
+from typing import List, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .reference import AXES
+
+# Slices of the banded axis that one Conv2d computes: with the one on either
+# side it needs, and two pooled channels, it reads 32 channels.
+BLOCK = 14
+
+
+def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
+            stats: Optional[Tensor], eps: float, inner: str,
+            outer: str) -> Tuple[Tensor, Tensor]:
+    """Reweight a feature map.
+
+    Args:
+        x (Tensor): ``[N, C, T, H, W]``, any strides.
+        weight (Tensor): Kernels of the gates, ``[G, 2, 3, 3, 3]``.
+        scale (Tensor): Weights of the norms, ``[G]``.
+        shift (Tensor): Biases of the norms, ``[G]``.
+        stats (Tensor, optional): Mean and variance ``[G, 2]`` to normalise
+            with; None for those of the batch.
+        eps (float): Added to the variance.
+        inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
+        outer (str): Axes of the outer gates.
+
+    Returns:
+        tuple[Tensor, Tensor]: The output, like ``x``, and the statistics
+        ``[G, 2]`` used, the variance being the biased one.
+    """
+    parameters = _parameters(x, weight, scale, shift, stats, eps)
+    split = len(inner)
+    z, inner_gates = x, []
+    if inner:
+        inner_gates = _gates(x, inner, parameters[:split])
+        z = _weigh(x, inner_gates)
+    outer_gates = _gates(z, outer, parameters[split:])
+    out = _weigh(x, outer_gates)
+    return out, torch.stack([g.stats for g in inner_gates + outer_gates])
+
+
+def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
+             shift: Tensor, stats: Tensor, batch_stats: bool, eps: float,
+             inner: str, outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`forward`, from its inputs alone.
+
+    Args:
+        grad (Tensor): Gradient of the output, ``[N, C, T, H, W]``.
+        stats (Tensor): The statistics that :func:`forward` returned.
+        batch_stats (bool): Whether they are those of the batch, and hence
+            depend on ``x``.
+
+    Returns:
+        tuple[Tensor, ...]: Gradients of ``x``, ``weight``, ``scale`` and
+        ``shift``.
+    """
+    parameters = _parameters(x, weight, scale, shift, stats, eps)
+    split = len(inner)
+    z, inner_gates = x, []
+    if inner:
+        inner_gates = _gates(x, inner, parameters[:split], with_index=True)
+        z = _weigh(x, inner_gates)
+    outer_gates = _gates(z, outer, parameters[split:], with_index=True)
+
+    grads_outer = _gates_backward(grad * x, outer_gates, batch_stats)
+    grad_x = _weigh(grad, outer_gates)
+    if inner:
+        grad_z = _unpool(torch.zeros_like(x), grads_outer, outer_gates)
+        grads_inner = _gates_backward(grad_z * x, inner_gates, batch_stats)
+        _weigh(grad_z, inner_gates, into=grad_x)
+        _unpool(grad_x, grads_inner, inner_gates)
+    else:
+        grads_inner = []
+        _unpool(grad_x, grads_outer, outer_gates)
+
+    grads = grads_inner + grads_outer
+    return (grad_x, torch.stack([g.weight for g in grads]).to(weight.dtype),
+            torch.stack([g.scale for g in grads]).to(scale.dtype),
+            torch.stack([g.shift for g in grads]).to(shift.dtype))
+
+
+class _Parameters(NamedTuple):
+    weight: Tensor  # [1, 2, 3, 3, 3]
+    scale: Tensor  # []
+    shift: Tensor  # []
+    stats: Optional[Tensor]  # [2]
+    eps: float
+
+
+class _Gate(NamedTuple):
+    axis: str
+    parameters: _Parameters
+    pooled: Tensor  # volume of two channels
+    index: Optional[Tensor]  # map: where along the axis the maximum is
+    response: Tensor  # volume: convolved, not yet normalised
+    gate: Tensor  # volume
+    stats: Tensor  # [2]
+    share: float  # of the mean of the gates it is one of
+
+
+class _Grads(NamedTuple):
+    pooled: Tensor
+    weight: Tensor
+    scale: Tensor
+    shift: Tensor
+
+
+def _parameters(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
+                stats: Optional[Tensor], eps: float) -> List[_Parameters]:
+    # Half precision is for what is large; the gates are small.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    weight, scale, shift = (t.to(dtype) for t in (weight, scale, shift))
+    stats = [None] * len(weight) if stats is None else stats.to(dtype)
+    return [
+        _Parameters(weight[i:i + 1], scale[i], shift[i], stats[i], eps)
+        for i in range(len(weight))
+    ]
+
+
+def _gates(x: Tensor,
+           axes: str,
+           parameters: List[_Parameters],
+           with_index: bool = False) -> List[_Gate]:
+    return [
+        _gate(x, axis, p, with_index, 1 / len(axes))
+        for axis, p in zip(axes, parameters)
+    ]
+
+
+def _gate(x: Tensor, axis: str, p: _Parameters, with_index: bool,
+          share: float) -> _Gate:
+    pooled, index = _pool(x, axis, p.weight.dtype, with_index)
+    response = _conv(pooled, p.weight)
+    stats = p.stats
+    if stats is None:
+        stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
+    # The norm as one multiply-add
+    slope = p.scale * torch.rsqrt(stats[1] + p.eps)
+    gate = torch.addcmul(p.shift - stats[0] * slope, response, slope).sigmoid()
+    return _Gate(axis, p, pooled, index, response, gate, stats, share)
+
+
+def _gates_backward(product: Tensor, gates: List[_Gate],
+                    batch_stats: bool) -> List[_Grads]:
+    """From the gradient of ``x * mean(gates)``, times ``x``."""
+    return [_gate_backward(product, gate, batch_stats) for gate in gates]
+
+
+def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
+    p = g.parameters
+    dim = AXES[g.axis][0]
+    grad = _to_volume(product.sum(dim, keepdim=True, dtype=p.weight.dtype),
+                      g.axis) * g.share
+    deviation = torch.rsqrt(g.stats[1] + p.eps)
+    normed = (g.response - g.stats[0]) * deviation
+    grad = grad * g.gate * (1 - g.gate)
+    shift, scale = grad.sum(), (grad * normed).sum()
+    if batch_stats:
+        grad = grad - (shift + normed * scale) / grad.numel()
+    grad = grad * (p.scale * deviation)
+    # The transpose of a convolution is one with the kernel turned round.
+    pooled = _conv(grad, p.weight.flip(2, 3, 4).transpose(0, 1))
+    return _Grads(pooled, _conv_weight_grad(g.pooled, grad), scale, shift)
+
+
+def _pool(x: Tensor, axis: str, dtype: torch.dtype,
+          with_index: bool) -> Tuple[Tensor, Optional[Tensor]]:
+    """Maximum and mean along an axis, as a volume of two channels."""
+    dim = AXES[axis][0]
+    if with_index:
+        maximum, index = x.max(dim, keepdim=True)
+    else:
+        maximum, index = x.amax(dim, keepdim=True), None
+    mean = x.mean(dim, keepdim=True, dtype=dtype)
+    # 2 x map -> [N, 2, D1, D2, D3]
+    pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
+    return torch.cat(pooled, dim=1), index
+
+
+def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
+    """Add the gradient that reaches a map through its pools."""
+    for grad, gate in zip(grads, gates):
+        dim = AXES[gate.axis][0]
+        # [N, 2, D1, D2, D3] -> 2 x map
+        maximum, mean = (_from_volume(g, gate.axis).to(into.dtype)
+                         for g in grad.pooled.split(1, dim=1))
+        into += mean / into.shape[dim]
+        if torch.compiler.is_compiling():
+            # A comparison fuses with its neighbours; a scatter does not.
+            shape = [-1 if d == dim else 1 for d in range(5)]
+            places = torch.arange(into.shape[dim], device=into.device)
+            into += torch.where(places.view(shape) == gate.index, maximum, 0)
+        else:
+            into.scatter_add_(dim, gate.index, maximum)
+    return into
+
+
+def _weigh(x: Tensor,
+           gates: List[_Gate],
+           into: Optional[Tensor] = None) -> Tensor:
+    """``x`` times the mean of the gates, added to ``into`` if given."""
+    for gate in gates:
+        factor = gate.gate * gate.share if gate.share < 1 else gate.gate
+        factor = _from_volume(factor, gate.axis).to(x.dtype)
+        into = x * factor if into is None else into.addcmul_(x, factor)
+    return into
+
+
+def _to_volume(x: Tensor, axis: str) -> Tensor:
+    # [N, C, T, H, W] with size 1 at dim -> [N, 1, D1, D2, D3]
+    dim, rest = AXES[axis]
+    return x.permute(0, dim, *rest)
+
+
+def _from_volume(volume: Tensor, axis: str) -> Tensor:
+    # [N, 1, D1, D2, D3] -> [N, C, T, H, W] with size 1 at dim
+    dim, rest = AXES[axis]
+    order = (0, dim) + rest
+    return volume.permute([order.index(d) for d in range(5)])
+
+
+def _conv(volume: Tensor, weight: Tensor) -> Tensor:
+    """3x3x3 convolution, padding 1, ``weight [O, I, 3, 3, 3]``.
+
+    D1 is cut into blocks, a batch of images ``D2 x D3`` whose channels are the
+    slices of a block, so that a slice and its two neighbours are three
+    channels of one image.
+    """
+    d1, d2, d3 = volume.shape[2:]
+    block = min(BLOCK, d1)
+    images = _blocks(volume, block, halo=1)
+    out = F.conv2d(images, _band(weight, block), padding=1)
+    # [N * blocks, block * O, D2, D3] -> [N, blocks * block, O, D2, D3]
+    out = out.reshape(volume.shape[0], -1, weight.shape[0], d2, d3)
+    return out[:, :d1].transpose(1, 2)
+
+
+def _conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
+    """Gradient ``[2, 3, 3, 3]`` of the kernel of one gate."""
+    block = min(BLOCK, volume.shape[2])
+    images = _blocks(volume, block, halo=1)
+    like_band = images.new_empty(block, images.shape[1], 3, 3)
+    band = torch.ops.aten.convolution_backward(_blocks(grad, block, halo=0),
+                                               images, like_band, None, [1, 1],
+                                               [1, 1], [1, 1], False, [0, 0],
+                                               1, [False, True, False])[1]
+    # [block, (block + 2) * 2, 3, 3] -> [block, block + 2, 2, 3, 3], whose row
+    # b has the kernel at b, b + 1, b + 2
+    band = band.view(block, block + 2, 2, 3, 3)
+    # Rows one longer put the kernels below each other, as in _band.
+    band = F.pad(band.flatten(0, 1), (0, 0) * 3 + (0, block))
+    band = band.unflatten(0, (block, block + 3))
+    return band[:, :3].sum(0).transpose(0, 1)
+
+
+def _blocks(volume: Tensor, block: int, halo: int) -> Tensor:
+    """``[N, I, D1, D2, D3]`` to ``[N * blocks, (block + 2 * halo) * I, D2,
+    D3]``, with ``halo`` slices of the neighbours at each end, zeros beyond
+    the volume."""
+    n, _, d1, d2, d3 = volume.shape
+    blocks = -(-d1 // block)
+    padding = (halo, blocks * block - d1 + halo)
+    volume = F.pad(volume, (0, 0, 0, 0) + padding).transpose(1, 2)
+    if blocks > 1:
+        # -> [N, blocks, I, D2, D3, slices] -> [N, blocks, slices, I, D2, D3]
+        volume = volume.unfold(1, block + 2 * halo, block)
+        volume = volume.permute(0, 1, 5, 2, 3, 4)
+    return volume.reshape(n * blocks, -1, d2, d3)
+
+
+def _band(weight: Tensor, block: int) -> Tensor:
+    """``[O, I, 3, 3, 3]`` to ``[block * O, (block + 2) * I, 3, 3]``.
+
+    Output slice b sees the input slices b, b + 1 and b + 2, by the first
+    three, middle and last planes of the kernel. A row of the band is as long
+    as the kernel with ``block - 1`` zeros; written one zero longer, without a
+    gap, each row starts one further right than the row above.
+    """
+    o, i = weight.shape[:2]
+    # [O, I, 3, 3, 3] -> [3, O, I, 3, 3] -> [block + 3, O, I, 3, 3]
+    rows = F.pad(weight.permute(2, 0, 1, 3, 4), (0, 0) * 4 + (0, block))
+    rows = rows.expand(block, *rows.shape).flatten(0, 1)
+    band = rows[:block * (block + 2)].unflatten(0, (block, block + 2))
+    # [block, block + 2, O, I, 3, 3] -> [block, O, block + 2, I, 3, 3]
+    return band.transpose(1, 2).reshape(block * o, (block + 2) * i, 3, 3)

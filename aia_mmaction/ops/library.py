@@ -1,0 +1,168 @@
+"""The fast paths as operators of PyTorch.
+
+``torch.compile`` and ``torch.export`` see one operator for a whole layer and
+need not look into it. Its backward pass is a second operator, which computes
+again what it needs: from the forward pass only the input (see
+:mod:`.recompute`), the weights and the statistics of the norms are kept.
+"""
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib import import_module
+from types import ModuleType
+from typing import Callable, Dict, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import reference
+from .recompute import keep
+
+Grads = Tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@torch.library.custom_op('aia_mmaction::attention', mutates_args=())
+def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
+              stats: Optional[Tensor], eps: float, inner: str, outer: str,
+              num_segments: int, path: str) -> Tuple[Tensor, Tensor]:
+    """A whole attention layer.
+
+    Args:
+        x (Tensor): ``[N, C, T, H, W]``, or ``[N * T, C, H, W]`` with
+            ``T = num_segments``.
+        num_segments (int): Frames per clip of 4-D input; any for 5-D.
+        path (str): The module that computes it: ``'fused'``, ``'compiled'``
+            or ``'triton'``.
+
+    For the others, and what is returned, see :func:`.fused.forward`.
+    """
+    with _autocast_off(x):
+        out, stats = _implementation(path).forward(_to_clips(x, num_segments),
+                                                   weight, scale, shift, stats,
+                                                   eps, inner, outer)
+    return _from_clips(out, x), stats
+
+
+@attention.register_fake
+def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, path):
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.empty_like(x), x.new_empty(len(weight), 2, dtype=dtype)
+
+
+@torch.library.custom_op('aia_mmaction::attention_backward', mutates_args=())
+def attention_backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
+                       shift: Tensor, stats: Tensor, batch_stats: bool,
+                       eps: float, inner: str, outer: str, num_segments: int,
+                       path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`attention`; see :func:`.fused.backward`."""
+    with _autocast_off(x):
+        grad_x, *grads = _implementation(path).backward(
+            _to_clips(grad, num_segments), _to_clips(x, num_segments), weight,
+            scale, shift, stats, batch_stats, eps, inner, outer)
+    return (_from_clips(grad_x, x), *grads)
+
+
+@attention_backward.register_fake
+def _(grad, x, weight, scale, shift, stats, batch_stats, eps, inner, outer,
+      num_segments, path):
+    return tuple(torch.empty_like(t) for t in (x, weight, scale, shift))
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, weight, scale, shift, stats, *ctx.options = inputs
+    ctx.batch_stats = stats is None
+    ctx.kept_x = keep(x)
+    ctx.save_for_backward(weight, scale, shift, output[1], *ctx.kept_x.tensors)
+
+
+def _backward(ctx, grad: Tensor, _) -> Tuple[Optional[Tensor], ...]:
+    weight, scale, shift, stats, *kept = ctx.saved_tensors
+    inputs = ctx.kept_x.restore(kept), weight, scale, shift
+    function = attention_backward
+    if torch.is_grad_enabled():
+        # Somebody is to differentiate these gradients, which the reference
+        # can do.
+        function = _differentiable_backward
+    grads = function(grad, *inputs, stats, ctx.batch_stats, *ctx.options)
+    return (*grads, *[None] * 6)
+
+
+attention.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _differentiable_backward(grad: Tensor, x: Tensor, weight: Tensor,
+                             scale: Tensor, shift: Tensor, stats: Tensor,
+                             batch_stats: bool, eps: float, inner: str,
+                             outer: str, num_segments: int,
+                             path: str) -> Tuple[Optional[Tensor], ...]:
+    inputs = x, weight, scale, shift
+    out = reference_attention(_to_clips(x, num_segments), weight, scale, shift,
+                              None if batch_stats else stats, eps, inner,
+                              outer)
+    wanted = [t for t in inputs if t.requires_grad]
+    grads = iter(
+        torch.autograd.grad(out,
+                            wanted,
+                            _to_clips(grad, num_segments),
+                            create_graph=True))
+    return tuple(next(grads) if t.requires_grad else None for t in inputs)
+
+
+_REFERENCE: Dict[Tuple[str, str], Callable] = {
+    ('', 'C'): reference.channel_context,
+    ('', 'THW'): reference.spatiotemporal_context,
+    ('C', 'THW'): reference.cinst,
+    ('THW', 'C'): reference.stinc
+}
+
+
+def reference_attention(x: Tensor, weight: Tensor, scale: Tensor,
+                        shift: Tensor, stats: Optional[Tensor], eps: float,
+                        inner: str, outer: str) -> Tensor:
+    """The output of :func:`.fused.forward`, from :mod:`.reference`."""
+
+    def gate(i: int, axis: str) -> Callable[[Tensor], Tensor]:
+        conv = partial(F.conv3d, weight=weight[i:i + 1], padding=1)
+        mean, var = (None, None) if stats is None else stats[i].split(1)
+        norm = partial(F.batch_norm,
+                       running_mean=mean,
+                       running_var=var,
+                       weight=scale[i:i + 1],
+                       bias=shift[i:i + 1],
+                       training=stats is None,
+                       eps=eps)
+        return partial(reference.context_gate, axis=axis, conv=conv, norm=norm)
+
+    gates = {axis: gate(i, axis) for i, axis in enumerate(inner + outer)}
+    return _REFERENCE[inner, outer](x, *(gates[axis] for axis in reference.AXES
+                                         if axis in gates))
+
+
+def _implementation(path: str) -> ModuleType:
+    return import_module(f'{__package__}.{path}')
+
+
+def _autocast_off(x: Tensor) -> AbstractContextManager:
+    # Implementations choose their precision themselves.
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _to_clips(x: Tensor, num_segments: int) -> Tensor:
+    if x.dim() == 5:
+        return x
+    # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
+    return x.unflatten(0, (-1, num_segments)).transpose(1, 2)
+
+
+def _from_clips(x: Tensor, like: Tensor) -> Tensor:
+    """Undo :func:`_to_clips`, with the strides that the fakes promise."""
+    if like.dim() == 4:
+        # [N, C, T, H, W] -> [N, T, C, H, W] -> [N * T, C, H, W]
+        x = x.transpose(1, 2).flatten(0, 1)
+    promised = torch.empty_like(like, device='meta').stride()
+    if x.stride() != promised:
+        x = x.new_empty_strided(x.shape, promised).copy_(x)
+    # An output of an operator must not be a view, or the activation after it
+    # could not work in place: the same memory as a tensor of its own.
+    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(),
+                               x.shape, x.stride())
