@@ -227,9 +227,11 @@ def _weigh(x: Tensor,
            into: Optional[Tensor] = None) -> Tensor:
     """``x`` times the mean of the gates, added to ``into`` if given."""
     for gate in gates:
-        factor = gate.gate * gate.share if gate.share < 1 else gate.gate
-        factor = _from_volume(factor, gate.axis).to(x.dtype)
-        into = x * factor if into is None else into.addcmul_(x, factor)
+        factor = _from_volume(gate.gate, gate.axis).to(x.dtype)
+        if into is None:
+            into = x * (factor * gate.share)
+        else:
+            into.addcmul_(x, factor, value=gate.share)
     return into
 
 
@@ -253,60 +255,77 @@ def _conv(volume: Tensor, weight: Tensor) -> Tensor:
     slices of a block, so that a slice and its two neighbours are three
     channels of one image.
     """
-    d1, d2, d3 = volume.shape[2:]
-    block = min(BLOCK, d1)
-    images = _blocks(volume, block, halo=1)
-    out = F.conv2d(images, _band(weight, block), padding=1)
-    # [N * blocks, block * O, D2, D3] -> [N, blocks * block, O, D2, D3]
-    out = out.reshape(volume.shape[0], -1, weight.shape[0], d2, d3)
-    return out[:, :d1].transpose(1, 2)
+    n, _, d1, d2, d3 = volume.shape
+    out = F.conv2d(_blocks(volume), _band(weight, d1), padding=1)
+    return _from_blocks(out.unflatten(1, (weight.shape[0], -1)), n, d1)
 
 
 def _conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     """Gradient ``[2, 3, 3, 3]`` of the kernel of one gate."""
-    block = min(BLOCK, volume.shape[2])
-    images = _blocks(volume, block, halo=1)
+    images = _blocks(volume)
+    block, halo = _block(volume.shape[2])
+    grad = _to_blocks(grad, block, 0)
     like_band = images.new_empty(block, images.shape[1], 3, 3)
-    band = torch.ops.aten.convolution_backward(_blocks(grad, block, halo=0),
-                                               images, like_band, None, [1, 1],
-                                               [1, 1], [1, 1], False, [0, 0],
-                                               1, [False, True, False])[1]
-    # [block, (block + 2) * 2, 3, 3] -> [block, block + 2, 2, 3, 3], whose row
-    # b has the kernel at b, b + 1, b + 2
-    band = band.view(block, block + 2, 2, 3, 3)
+    band = torch.ops.aten.convolution_backward(grad, images, like_band, None,
+                                               [1, 1], [1, 1], [1, 1], False,
+                                               [0, 0], 1,
+                                               [False, True, False])[1]
+    # [block, 2 * slices, 3, 3] -> [block, block + 2, 2, 3, 3], whose row b has
+    # the kernel at b, b + 1, b + 2
+    band = band.unflatten(1, (2, -1)).transpose(1, 2)
+    band = F.pad(band, (0, 0) * 3 + (1 - halo, 1 - halo))
     # Rows one longer put the kernels below each other, as in _band.
     band = F.pad(band.flatten(0, 1), (0, 0) * 3 + (0, block))
     band = band.unflatten(0, (block, block + 3))
     return band[:, :3].sum(0).transpose(0, 1)
 
 
-def _blocks(volume: Tensor, block: int, halo: int) -> Tensor:
-    """``[N, I, D1, D2, D3]`` to ``[N * blocks, (block + 2 * halo) * I, D2,
+def _block(d1: int) -> Tuple[int, int]:
+    """Slices in a block, and how many of its neighbours' it needs."""
+    return (d1, 0) if d1 <= BLOCK else (BLOCK, 1)
+
+
+def _blocks(volume: Tensor) -> Tensor:
+    return _to_blocks(volume, *_block(volume.shape[2]))
+
+
+def _to_blocks(volume: Tensor, block: int, halo: int) -> Tensor:
+    """``[N, I, D1, D2, D3]`` to ``[N * blocks, I * (block + 2 * halo), D2,
     D3]``, with ``halo`` slices of the neighbours at each end, zeros beyond
     the volume."""
-    n, _, d1, d2, d3 = volume.shape
+    d1 = volume.shape[2]
     blocks = -(-d1 // block)
+    if blocks == 1:
+        return volume.flatten(1, 2)
     padding = (halo, blocks * block - d1 + halo)
-    volume = F.pad(volume, (0, 0, 0, 0) + padding).transpose(1, 2)
-    if blocks > 1:
-        # -> [N, blocks, I, D2, D3, slices] -> [N, blocks, slices, I, D2, D3]
-        volume = volume.unfold(1, block + 2 * halo, block)
-        volume = volume.permute(0, 1, 5, 2, 3, 4)
-    return volume.reshape(n * blocks, -1, d2, d3)
+    volume = F.pad(volume, (0, 0, 0, 0) + padding)
+    # -> [N, I, blocks, D2, D3, slices] -> [N, blocks, I, slices, D2, D3]
+    volume = volume.unfold(2, block + 2 * halo, block)
+    return volume.permute(0, 2, 1, 5, 3, 4).flatten(0, 1).flatten(1, 2)
 
 
-def _band(weight: Tensor, block: int) -> Tensor:
-    """``[O, I, 3, 3, 3]`` to ``[block * O, (block + 2) * I, 3, 3]``.
+def _from_blocks(images: Tensor, n: int, d1: int) -> Tensor:
+    # [N * blocks, O, block, D2, D3] -> [N, O, D1, D2, D3]
+    if len(images) == n:
+        return images
+    images = images.unflatten(0, (n, -1)).transpose(1, 2)
+    return images.flatten(2, 3)[:, :, :d1]
 
-    Output slice b sees the input slices b, b + 1 and b + 2, by the first
-    three, middle and last planes of the kernel. A row of the band is as long
+
+def _band(weight: Tensor, d1: int) -> Tensor:
+    """``[O, I, 3, 3, 3]`` to ``[O * block, I * (block + 2 * halo), 3, 3]``.
+
+    With halo, output slice b sees the input slices b, b + 1 and b + 2, by the
+    first, middle and last planes of the kernel. A row of the band is as long
     as the kernel with ``block - 1`` zeros; written one zero longer, without a
     gap, each row starts one further right than the row above.
     """
-    o, i = weight.shape[:2]
+    block, halo = _block(d1)
     # [O, I, 3, 3, 3] -> [3, O, I, 3, 3] -> [block + 3, O, I, 3, 3]
     rows = F.pad(weight.permute(2, 0, 1, 3, 4), (0, 0) * 4 + (0, block))
     rows = rows.expand(block, *rows.shape).flatten(0, 1)
     band = rows[:block * (block + 2)].unflatten(0, (block, block + 2))
-    # [block, block + 2, O, I, 3, 3] -> [block, O, block + 2, I, 3, 3]
-    return band.transpose(1, 2).reshape(block * o, (block + 2) * i, 3, 3)
+    if not halo:  # a single block: what lies beyond it is zero
+        band = band[:, 1:-1]
+    # [block, slices, O, I, 3, 3] -> [O, block, I, slices, 3, 3]
+    return band.permute(2, 0, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)

@@ -71,6 +71,7 @@ def _(grad, x, weight, scale, shift, stats, batch_stats, eps, inner, outer,
 def _setup_context(ctx, inputs, output) -> None:
     x, weight, scale, shift, stats, *ctx.options = inputs
     ctx.batch_stats = stats is None
+    ctx.mark_non_differentiable(output[1])
     ctx.kept_x = keep(x)
     ctx.save_for_backward(weight, scale, shift, output[1], *ctx.kept_x.tensors)
 

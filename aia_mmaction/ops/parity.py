@@ -1,0 +1,71 @@
+"""How far a path may be from the reference, and how far it is."""
+import copy
+from typing import Dict
+
+import torch
+from torch import Tensor, nn
+
+# Bounds on ||got - expected|| / ||expected|| against the reference in float64,
+# given the same (rounded) input and weights: of the output and the statistics,
+# and of gradients. In half precision the maximum decides the latter: of values
+# that rounding makes equal, another one gets the gradient.
+TOLERANCES = {
+    torch.float64: (1e-13, 1e-12),
+    torch.float32: (2e-6, 1e-5),
+    torch.float16: (2e-3, 1e-1),
+    torch.bfloat16: (2e-2, 2e-1),
+}
+
+
+def deviations(layer: nn.Module, x: Tensor, grad: Tensor) -> Dict[str, float]:
+    """The :func:`relative_errors` beyond :data:`TOLERANCES`."""
+    value, gradient = TOLERANCES[x.dtype]
+    bounds = dict(output=value, x=gradient, parameters=gradient, buffers=value)
+    errors = relative_errors(layer, x, grad)
+    # "Not within", so that NaN is beyond.
+    return {k: v for k, v in errors.items() if not v <= bounds[k]}
+
+
+def relative_errors(layer: nn.Module, x: Tensor,
+                    grad: Tensor) -> Dict[str, float]:
+    """Errors of a layer against the reference in float64.
+
+    Args:
+        layer (nn.Module): An attention layer, in the mode to compare; neither
+            its gradients nor its statistics are changed.
+        x (Tensor): Its input. In half precision the layer runs under
+            autocast, with its weights as they are.
+        grad (Tensor): The gradient of its output, like ``x``.
+
+    Returns:
+        dict[str, float]: Relative errors of the ``output``, of the gradients
+        of ``x`` and of the ``parameters``, and of the ``buffers``, the running
+        statistics.
+    """
+    layer = copy.deepcopy(layer)
+    reference = copy.deepcopy(layer).double()
+    for module in reference.modules():
+        if hasattr(module, 'impl'):
+            module.impl = 'reference'
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    with torch.autocast(x.device.type, x.dtype if half else None, half):
+        got = _results(layer, x, grad)
+    expected = _results(reference, x.double(), grad.double())
+    return {
+        name: ((got[name] - value).norm() / value.norm()).item()
+        for name, value in expected.items()
+    }
+
+
+def _results(layer: nn.Module, x: Tensor, grad: Tensor) -> Dict[str, Tensor]:
+    x = x.detach().requires_grad_()
+    layer.zero_grad()
+    out = layer(x)
+    out.backward(grad)
+    return {
+        'output': out.detach(),
+        'x': x.grad,
+        'parameters':
+        torch.cat([p.grad.flatten() for p in layer.parameters()]),
+        'buffers': torch.cat([b.flatten().double() for b in layer.buffers()])
+    }

@@ -1,0 +1,183 @@
+import copy
+import shutil
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from torch import nn
+
+from aia_mmaction import CinST, ParallelAttention, ops
+from aia_mmaction.ops import dispatch
+from aia_mmaction.ops.parity import relative_errors
+
+
+def feature_map(**kwargs):
+    return torch.randn(2, 3, 4, 5, 6, **kwargs)
+
+
+def choose(layer, x=None, impl='auto'):
+    x = feature_map() if x is None else x
+    return ops.choose(impl, x, list(layer.children()))
+
+
+class TestAuto:
+
+    def test_on_a_cpu(self, monkeypatch):
+        monkeypatch.setattr(dispatch, '_HAS_TRITON', False)
+        path, refused = choose(CinST())
+        assert path == 'fused'
+        assert refused == [
+            'triton: Triton is not installed',
+            'compiled: takes seconds to compile for each shape, so only by '
+            'name or in a model that is compiled'
+        ]
+
+    def test_one_debug_line_says_it(self, capfd):
+        MMLogger.get_instance('which path', log_level='DEBUG')
+        layer = CinST()
+        for _ in range(3):
+            layer(feature_map())
+        printed = ''.join(capfd.readouterr())
+        line, = (n for n in printed.splitlines() if 'CinST' in n)
+        assert "CinST: impl='auto' takes fused (triton: " in line
+        assert 'compiled: takes seconds' in line
+
+    @pytest.mark.parametrize('norm_cfg,reason',
+                             [(dict(type='SyncBN'), 'SyncBatchNorm'),
+                              (dict(type='GN', num_groups=1), 'GroupNorm'),
+                              (dict(type='BN3d', affine=False), 'no weight')])
+    def test_other_norms_take_the_reference(self, norm_cfg, reason):
+        path, (refused, ) = choose(CinST(norm_cfg=norm_cfg))
+        assert path == 'reference'
+        assert reason in refused
+
+    def test_converted_sync_batch_norm_takes_the_reference(self):
+        layer = nn.SyncBatchNorm.convert_sync_batchnorm(CinST())
+        assert choose(layer)[0] == 'reference'
+
+    def test_some_norms_frozen(self):
+        layer = CinST()
+        layer.gate_t.norm.eval()
+        path, (refused, ) = choose(layer)
+        assert path == 'reference'
+        assert 'some norms are in training mode' in refused
+        errors = relative_errors(layer, feature_map(), feature_map())
+        assert max(errors.values()) < 1e-5
+
+    def test_all_norms_frozen(self):
+        """``norm_eval`` of a backbone in training."""
+        layer = CinST()
+        for gate in layer.children():
+            gate.norm.eval()
+        assert choose(layer)[0] == 'fused'
+        before = copy.deepcopy(dict(layer.named_buffers()))
+        layer(feature_map()).sum().backward()
+        for name, buffer in layer.named_buffers():
+            assert torch.equal(buffer, before[name])
+
+    @pytest.mark.parametrize('module',
+                             ['gate_c', 'gate_t.conv', 'gate_h.norm'])
+    def test_hooks_run(self, module):
+        """Who looks at the gates with hooks, sees them."""
+        layer, seen = CinST(), []
+        handle = layer.get_submodule(module).register_forward_hook(
+            lambda *args: seen.append(args))
+        layer(feature_map())
+        assert len(seen) == 1
+        handle.remove()
+        assert choose(layer)[0] == 'fused'
+
+    def test_replaced_convolution(self):
+        layer = CinST()
+        layer.gate_c.conv = nn.Sequential(layer.gate_c.conv)
+        assert choose(layer)[0] == 'reference'
+        layer(feature_map())
+
+    def test_nothing_to_compute(self):
+        x = torch.randn(0, 3, 4, 5, 6)
+        assert choose(CinST(), x)[0] == 'reference'
+        assert CinST()(x).shape == x.shape
+
+    def test_single_value_is_pytorchs_own_error(self):
+        with pytest.raises(ValueError, match='more than 1 value per channel'):
+            CinST()(torch.randn(1, 3, 1, 1, 1))
+        x = torch.randn(1, 3, 1, 1, 1)
+        assert CinST().eval()(x).shape == x.shape
+
+    def test_mixed_precision_without_autocast_is_pytorchs_own_error(self):
+        with pytest.raises(RuntimeError, match='type'):
+            CinST()(feature_map().bfloat16())
+
+    def test_functional_transforms(self):
+        layer = CinST().eval()
+        x = torch.randn(3, 2, 3, 4, 5, 6)
+        torch.testing.assert_close(
+            torch.vmap(layer)(x), torch.stack([layer(clip) for clip in x]))
+        _, got = torch.func.jvp(layer, (x[0], ), (x[1], ))
+        assert got.shape == x[0].shape
+
+    def test_old_torch(self, monkeypatch):
+        monkeypatch.delattr(torch.library, 'custom_op')
+        path, (refused, ) = choose(CinST())
+        assert path == 'reference'
+        assert 'needs torch >= 2.4' in refused
+
+
+class TestByName:
+
+    @pytest.mark.parametrize('impl', ['fused', 'compiled'])
+    def test_what_cannot_run_is_an_error(self, impl):
+        layer = CinST(impl=impl, norm_cfg=dict(type='GN', num_groups=1))
+        with pytest.raises(RuntimeError,
+                           match=f"impl='{impl}' cannot run: the norm is a "
+                           "GroupNorm. Use impl='auto'"):
+            layer(feature_map())
+
+    def test_triton_without_a_gpu(self, monkeypatch):
+        monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+        monkeypatch.setattr(dispatch, '_HAS_TRITON', True)
+        with pytest.raises(RuntimeError, match='x is on cpu'):
+            CinST(impl='triton')(feature_map())
+        monkeypatch.setattr(dispatch, '_HAS_TRITON', False)
+        with pytest.raises(RuntimeError, match='Triton is not installed'):
+            CinST(impl='triton')(feature_map())
+
+    def test_triton_and_float64(self, monkeypatch):
+        monkeypatch.setenv('TRITON_INTERPRET', '1')
+        monkeypatch.setattr(dispatch, '_HAS_TRITON', True)
+        with pytest.raises(RuntimeError, match='x is float64'):
+            CinST(impl='triton').double()(feature_map(dtype=torch.float64))
+
+    def test_compiled_without_a_compiler(self, monkeypatch):
+        monkeypatch.setattr(shutil, 'which', lambda name: None)
+        with pytest.raises(RuntimeError, match=r'no C\+\+ compiler'):
+            CinST(impl='compiled')(feature_map())
+
+    def test_unknown_name(self):
+        with pytest.raises(
+                ValueError,
+                match='impl: expected auto, triton, compiled, fused, '
+                "reference, got 'fast'"):
+            CinST(impl='fast')
+
+    def test_branches(self):
+        layer = ParallelAttention(
+            [dict(type='ChannelContext'),
+             dict(type='CinST', impl='fused')],
+            impl='reference')
+        assert [branch.impl
+                for branch in layer.branches] == ['reference', 'fused']
+
+
+class TestEnvironment:
+
+    def test_replaces_every_layers(self, monkeypatch):
+        monkeypatch.setenv('AIA_MMACTION_IMPL', 'reference')
+        assert CinST().impl == CinST(impl='fused').impl == 'reference'
+
+    def test_unknown_name(self, monkeypatch):
+        monkeypatch.setenv('AIA_MMACTION_IMPL', 'fast')
+        with pytest.raises(
+                ValueError,
+                match="AIA_MMACTION_IMPL: expected auto, .* 'fast'"):
+            CinST()

@@ -1,0 +1,268 @@
+import copy
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from aia_mmaction import (ChannelContext, CinST, SpatioTemporalContext, STinC,
+                          ops)
+from aia_mmaction.ops import compiled, library
+from aia_mmaction.ops.parity import deviations
+
+LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
+# Odd sizes; one frame; blocks of the banded convolution that are whole, and
+# that are not; an axis of one.
+SHAPES = [(1, 3, 1, 4, 7), (2, 17, 4, 9, 7), (2, 28, 3, 1, 2),
+          (1, 5, 16, 15, 29)]
+
+
+def build(cls, impl, training=True, **kwargs):
+    """A layer whose norms do not start at zero and one."""
+    layer = cls(impl=impl, **kwargs).train(training)
+    for gate in layer.children():
+        nn.init.normal_(gate.norm.bias)
+        nn.init.uniform_(gate.norm.weight, 0.5, 2)
+        nn.init.normal_(gate.norm.running_mean)
+        nn.init.uniform_(gate.norm.running_var, 0.5, 2)
+    return layer
+
+
+def data(shape, dtype=torch.float32):
+    return torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the implementations' functions that ran."""
+    calls = []
+    implementation = library._implementation
+
+    def record(path, name, *args):
+        calls.append(f'{path}.{name}')
+        return getattr(implementation(path), name)(*args)
+
+    monkeypatch.setattr(
+        library, '_implementation', lambda path: SimpleNamespace(
+            forward=partial(record, path, 'forward'),
+            backward=partial(record, path, 'backward')))
+    return calls
+
+
+class TestFused:
+
+    @pytest.mark.parametrize('training', [True, False])
+    @pytest.mark.parametrize('shape', SHAPES)
+    @pytest.mark.parametrize(
+        'dtype', [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize('cls', LAYERS)
+    def test_parity(self, cls, dtype, shape, training):
+        layer = build(cls, 'fused', training)
+        if dtype == torch.float64:
+            layer.double()
+        assert deviations(layer, *data(shape, dtype)) == {}
+
+    @pytest.mark.parametrize(
+        'layout', [torch.contiguous_format, torch.channels_last, 'strided'])
+    @pytest.mark.parametrize('cls', LAYERS)
+    def test_parity_with_folded_frames(self, cls, layout):
+        layer = build(cls, 'fused', num_segments=4)
+        x, grad = data((8, 6, 5, 7))
+        if layout == 'strided':
+            x = torch.randn(8, 12, 5, 14)[:, ::2, :, 1::2]
+        else:
+            x = x.contiguous(memory_format=layout)
+            assert layer(x).is_contiguous(memory_format=layout)
+        assert deviations(layer, x, grad) == {}
+
+    @pytest.mark.parametrize('cls', LAYERS)
+    def test_of_equal_maxima_the_same_gets_the_gradient(self, cls):
+        """Behind a ReLU most maxima are shared."""
+        layer = build(cls, 'fused').double()
+        x, grad = data((2, 5, 4, 6, 3), torch.float64)
+        x[x < 1] = 0
+        assert deviations(layer, x, grad) == {}
+
+    @pytest.mark.parametrize('cls', LAYERS)
+    def test_runs_by_default(self, cls, calls):
+        x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
+        cls()(x).sum().backward()
+        assert calls == ['fused.forward', 'fused.backward']
+
+    def test_every_input_gets_a_gradient(self):
+        layer = CinST()
+        x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
+        layer(x).square().sum().backward()
+        for tensor in (x, *layer.parameters()):
+            assert tensor.grad.abs().max() > 0
+
+    def test_frozen_weights_and_frozen_input(self):
+        layer, x = CinST(), torch.randn(2, 3, 4, 5, 6)
+        layer(x).sum().backward()
+        assert layer.gate_c.conv.weight.grad is not None
+        layer.requires_grad_(False).zero_grad()
+        x.requires_grad_()
+        layer(x).sum().backward()
+        assert x.grad is not None
+        assert layer.gate_c.conv.weight.grad is None
+
+    def test_cumulative_statistics(self):
+        """``momentum=None`` of a norm averages over all batches."""
+        norm_cfg = dict(type='BN3d', momentum=None)
+        layer = build(CinST, 'fused', norm_cfg=norm_cfg).double()
+        twin = copy.deepcopy(layer)
+        twin.impl = 'reference'
+        for _ in range(3):
+            x = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
+            layer(x), twin(x)
+        for got, expected in zip(layer.buffers(), twin.buffers()):
+            torch.testing.assert_close(got, expected)
+
+    def test_norm_without_statistics(self):
+        norm_cfg = dict(type='BN3d', track_running_stats=False)
+        layer = CinST(impl='fused', norm_cfg=norm_cfg).eval()
+        twin = copy.deepcopy(layer)
+        twin.impl = 'reference'
+        x = torch.randn(2, 3, 4, 5, 6)
+        torch.testing.assert_close(layer(x), twin(x))
+
+    @pytest.mark.parametrize('training', [True, False])
+    @pytest.mark.parametrize('cls', LAYERS)
+    def test_double_backward(self, cls, training):
+        layer = build(cls, 'fused', training, num_segments=2).double()
+        x = torch.randn(4, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradgradcheck(layer, (x, ))
+
+    def test_double_backward_through_the_norm_before(self):
+        layer = build(CinST, 'fused', num_segments=2)
+        norm = nn.Sequential(nn.BatchNorm2d(2), layer).double()
+        x = torch.randn(4, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradgradcheck(norm, (x, ))
+
+    @pytest.mark.parametrize('use_reentrant', [True, False])
+    def test_gradient_checkpointing(self, use_reentrant):
+        layer = build(CinST, 'fused', training=False)
+        x, grad = data((2, 3, 4, 5, 6))
+        results = []
+        for run in (layer,
+                    partial(torch.utils.checkpoint.checkpoint,
+                            layer,
+                            use_reentrant=use_reentrant)):
+            leaf = x.clone().requires_grad_()
+            run(leaf).backward(grad)
+            results.append(leaf.grad)
+        assert torch.equal(*results)
+
+
+class TestCompiled:
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize('cls,training', [(CinST, True), (STinC, False)])
+    def test_parity(self, cls, training, calls):
+        layer = build(cls, 'compiled', training)
+        assert deviations(layer, *data((2, 17, 4, 9, 7))) == {}
+        assert calls == ['compiled.forward', 'compiled.backward']
+
+    def test_compiles_once_for_a_shape(self, monkeypatch):
+        """Not once for a layer, and without Dynamo's recompile limit."""
+        compilations = []
+
+        def backend(graph, example_inputs):
+            compilations.append(graph)
+            return graph.forward
+
+        compile = torch.compile
+        monkeypatch.setattr(
+            torch, 'compile', lambda function, fullgraph, dynamic, options:
+            compile(function,
+                    fullgraph=fullgraph,
+                    dynamic=dynamic,
+                    backend=backend))
+        compiled._compile.cache_clear()
+        layers = nn.Sequential(*(STinC(impl='compiled') for _ in range(3)))
+        sizes = range(2, 12)
+        for size in sizes:
+            x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
+            layers(x).square().sum().backward()
+        compiled._compile.cache_clear()
+        assert len(compilations) == 2 * len(sizes)
+
+
+class Network(nn.Module):
+    """Two frames of a 2-D network, with its activation in place."""
+
+    def __init__(self, impl='auto'):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.first = build(CinST, impl, num_segments=2)
+        self.relu = nn.ReLU(inplace=True)
+        self.second = build(STinC, impl, num_segments=2)
+
+    def forward(self, x):
+        x = self.first(self.norm(self.conv(x)))
+        return self.second(self.relu(x))
+
+
+class TestGraphs:
+
+    @pytest.mark.slow
+    def test_compile_without_graph_break(self, calls):
+        network = Network()
+        twin = copy.deepcopy(network)
+        for module in twin.modules():
+            if hasattr(module, 'impl'):
+                module.impl = 'fused'
+        results = []
+        for run in (torch.compile(network, fullgraph=True,
+                                  backend='aot_eager'), twin):
+            torch.manual_seed(0)
+            x = torch.randn(4, 3, 9, 7, requires_grad=True)
+            out = run(x)
+            out.square().sum().backward()
+            results.append([out, x.grad])
+        for module in (network, twin):
+            results.append([p.grad for p in module.parameters()] +
+                           list(module.buffers()))
+        torch.testing.assert_close(results[0], results[1])
+        torch.testing.assert_close(results[2], results[3])
+        # In a model that is compiled, 'auto' compiles the layers too.
+        assert set(calls[:4]) == {'compiled.forward', 'compiled.backward'}
+        assert set(calls[4:]) == {'fused.forward', 'fused.backward'}
+
+    def test_export_by_default_needs_pytorch_alone(self):
+        network = Network().eval()
+        x = torch.randn(4, 3, 9, 7)
+        program = torch.export.export(network, (x, ))
+        assert 'aia_mmaction' not in str(program.graph)
+        torch.testing.assert_close(program.module()(x), network(x))
+
+    def test_export_of_a_named_path(self):
+        network = Network('fused').eval()
+        x = torch.randn(4, 3, 9, 7)
+        program = torch.export.export(network, (x, ))
+        assert str(program.graph).count('aia_mmaction.attention.default') == 2
+        torch.testing.assert_close(program.module()(x), network(x))
+
+    def test_torchscript_trace(self):
+        network = Network().eval()
+        x, other = torch.randn(2, 4, 3, 9, 7)
+        traced = torch.jit.trace(network, x)
+        assert 'aia_mmaction::' not in str(traced.inlined_graph)
+        torch.testing.assert_close(traced(other), network(other))
+
+    @pytest.mark.parametrize('dims', [4, 5])
+    @pytest.mark.parametrize('stats', [True, False])
+    def test_operator_is_well_behaved(self, stats, dims):
+        """PyTorch's own checks: schema, fakes, autograd, ATen dispatch."""
+        gates = ('weight', (4, 2, 3, 3, 3)), ('scale', (4, )), ('shift', (4, ))
+        parameters = [
+            torch.randn(shape, requires_grad=True) for _, shape in gates
+        ]
+        shape = (4, 3, 5, 6) if dims == 4 else (2, 3, 2, 5, 6)
+        torch.library.opcheck(
+            ops.attention,
+            (torch.randn(shape, requires_grad=True), *parameters,
+             torch.rand(4, 2) if stats else None, 1e-5, 'C', 'THW', 2,
+             'fused'))
