@@ -111,18 +111,20 @@ class ContextAttention(nn.Module):
             for axis in self.inner + self.outer
         ]
         norms = [gate.norm for gate in gates]
+        batch_stats = ops.uses_batch_stats(norms[0])
         stats = None
-        if not ops.uses_batch_stats(norms[0]):
-            stats = torch.stack(
-                [torch.cat([n.running_mean, n.running_var]) for n in norms])
+        if not batch_stats:
+            stats = [t for n in norms for t in (n.running_mean, n.running_var)]
+            stats = torch.cat(stats).view(-1, 2)
         out, stats = ops.attention(x, torch.cat([g.conv.weight
                                                  for g in gates]),
                                    torch.cat([n.weight for n in norms]),
                                    torch.cat([n.bias for n in norms]), stats,
                                    norms[0].eps, self.inner, self.outer,
                                    self.num_segments or 0, path)
-        for gate, gate_stats in zip(gates, stats):
-            gate.track(gate_stats, shape)
+        if batch_stats:
+            for gate, gate_stats in zip(gates, stats):
+                gate.track(gate_stats, shape)
         return out
 
     def _log(self, path: str, refused: List[str]) -> None:

@@ -16,6 +16,7 @@ IMPL_VARIABLE = 'AIA_MMACTION_IMPL'
 PATHS = ('triton', 'compiled', 'fused', 'reference')
 
 _HAS_TRITON = find_spec('triton') is not None
+_HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
 
 
 def requested_impl(impl: str) -> str:
@@ -57,16 +58,14 @@ def choose(impl: str, x: Tensor,
         raise RuntimeError(
             f"impl='{impl}' cannot run: {reason}. Use impl='auto', which "
             'takes the fastest path that can.')
-    reason = _why_not_fast(x, gates) or _why_not_automatic()
+    reason = _why_not_fast(x, gates)
+    if reason is None and torch.compiler.is_exporting():
+        reason = 'an exported model is to need PyTorch alone'
     if reason is not None:
         return 'reference', [f'{", ".join(PATHS[:-1])}: {reason}']
     refused = []
     for path in PATHS[:-1]:
-        reason = _why_not(path, x)
-        if (reason is None and path == 'compiled'
-                and not torch.compiler.is_compiling()):
-            reason = ('takes seconds to compile for each shape, so only by '
-                      'name or in a model that is compiled')
+        reason = _why_not(path, x) or _why_not_automatic(path, x)
         if reason is None:
             return path, refused
         refused.append(f'{path}: {reason}')
@@ -83,7 +82,7 @@ def _why_not(path: str, x: Tensor) -> Optional[str]:
         if x.dtype == torch.float64:
             return 'x is float64'
     if path == 'compiled' and not torch.compiler.is_compiling():
-        if x.device.type == 'cpu' and not _has_compiler():
+        if x.device.type == 'cpu' and not _HAS_COMPILER:
             return 'there is no C++ compiler, e.g. g++'
     return None
 
@@ -130,9 +129,13 @@ def _why_not_gate(gate: nn.Module, x: Tensor) -> Optional[str]:
     return None
 
 
-def _why_not_automatic() -> Optional[str]:
-    if torch.compiler.is_exporting():
-        return 'an exported model is to need PyTorch alone'
+def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
+    """Why ``'auto'`` leaves out a path that can run."""
+    if path == 'triton' and x.device.type != 'cuda':
+        return "Triton's interpreter is slow"
+    if path == 'compiled' and not torch.compiler.is_compiling():
+        return ('it takes seconds to compile for each shape, so only by name '
+                'or in a model that is compiled')
     return None
 
 
@@ -143,7 +146,3 @@ def uses_batch_stats(norm: nn.Module) -> bool:
 
 def _interprets_triton() -> bool:
     return os.environ.get('TRITON_INTERPRET') == '1'
-
-
-def _has_compiler() -> bool:
-    return shutil.which(os.environ.get('CXX', 'g++')) is not None

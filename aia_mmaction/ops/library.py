@@ -160,7 +160,7 @@ def _from_clips(x: Tensor, like: Tensor) -> Tensor:
     if like.dim() == 4:
         # [N, C, T, H, W] -> [N, T, C, H, W] -> [N * T, C, H, W]
         x = x.transpose(1, 2).flatten(0, 1)
-    promised = torch.empty_like(like, device='meta').stride()
+    promised = torch.empty_like(like).stride()
     if x.stride() != promised:
         x = x.new_empty_strided(x.shape, promised).copy_(x)
     # An output of an operator must not be a view, or the activation after it
