@@ -46,7 +46,8 @@ from aia_mmaction.ops.parity import deviations
 
 IMPLS = ('auto', 'reference', 'fused', 'compiled', 'triton')
 DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16)
-# [C, H, W] after norm2 in the four stages of a ResNet-50 on 224 x 224 pixels
+DEFAULT_SIZE = 224  # pixels
+# [C, H, W] after norm2 in the four stages of a ResNet-50 at that size
 STAGES = [(64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]
 
 
@@ -78,7 +79,10 @@ def parse_args():
     network = subparsers.add_parser('network', parents=[common])
     network.add_argument('configs', nargs='+', metavar='CONFIG')
     network.add_argument('--batch', type=int, default=1, help='clips')
-    network.add_argument('--size', type=int, default=224, help='pixels')
+    network.add_argument('--size',
+                         type=int,
+                         default=DEFAULT_SIZE,
+                         help='pixels')
     network.add_argument('--compile-model',
                          action='store_true',
                          help='compile the whole models, the plain one too')
@@ -144,17 +148,24 @@ class Setting:
         return {name: median(t[2:]) for name, t in times.items()}, first
 
 
-def input_shape(cfg, batch, size, frames=None):
-    """``[N, num_segments, C, H, W]`` or ``[N, 1, C, T, H, W]``, as the
-    config's own pipeline makes it."""
+def is_3d(cfg):
+    return cfg.model.type.endswith('Recognizer3D')
+
+
+def frames_per_clip(cfg):
+    """As the config's own pipeline samples them."""
     sampling = next(t for t in cfg.train_pipeline
                     if t['type'].endswith(('SampleFrames', 'UniformSample')))
-    if cfg.model.type.endswith('Recognizer3D'):
-        return batch, 1, 3, frames or sampling['clip_len'], size, size
-    return batch, frames or sampling['num_clips'], 3, size, size
+    return sampling['clip_len' if is_3d(cfg) else 'num_clips']
 
 
-def build(cfg, impl, setting, frames=None):
+def input_shape(cfg, batch, frames, size):
+    if is_3d(cfg):
+        return batch, 1, 3, frames, size, size  # [N, M, C, T, H, W]
+    return batch, frames, 3, size, size  # [N, num_segments, C, H, W]
+
+
+def build(cfg, impl, setting, frames):
     """A recognizer of the config with one path; None for plain."""
     cfg = copy.deepcopy(cfg)
     backbone = cfg.model.backbone
@@ -163,7 +174,7 @@ def build(cfg, impl, setting, frames=None):
         backbone.pretrained2d = False
     if impl is None:
         backbone.plugins = []
-    if frames and 'num_segments' in backbone:
+    if 'num_segments' in backbone:
         backbone.num_segments = frames
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
@@ -198,8 +209,8 @@ def compare(name, layer, x):
         raise SystemExit(
             f'{name}: no speed is printed. Expected the results of the '
             f'reference, got relative errors {beyond} of '
-            f'{type(layer).__name__} on {tuple(x.shape)}, {x.dtype}. Run the tests of '
-            'aia_mmaction.ops, and use another impl until it is mended.')
+            f'{type(layer).__name__} on {tuple(x.shape)}, {x.dtype}. Run '
+            'tests/ops, and use another impl until it is mended.')
 
 
 def measure_inference(models, x, setting):
@@ -312,7 +323,8 @@ def measure_network(config,
                     compile_model=False):
     """One row for each variant of a config's network."""
     cfg = Config.fromfile(config)
-    x = setting.place(torch.randn(input_shape(cfg, batch, size, frames)))
+    frames = frames or frames_per_clip(cfg)
+    x = setting.place(torch.randn(input_shape(cfg, batch, frames, size)))
     models = {
         impl or 'plain': build(cfg, impl, setting, frames)
         for impl in [None, *impls]
@@ -420,11 +432,11 @@ def measure_scaling(args, setting):
     """Inference on one axis at a time, the others at the config's."""
     rows = []
     for config in args.configs:
-        cfg = Config.fromfile(config)
-        frames = max(input_shape(cfg, 1, 1)[1], input_shape(cfg, 1, 1)[3])
-        points = [(batch, frames, 224) for batch in args.batches]
-        points += [(1, n, 224) for n in args.frames if n != frames]
-        points += [(1, frames, size) for size in args.sizes if size != 224]
+        frames = frames_per_clip(Config.fromfile(config))
+        points = [(batch, frames, DEFAULT_SIZE) for batch in args.batches]
+        points += [(1, n, DEFAULT_SIZE) for n in args.frames if n != frames]
+        points += [(1, frames, size) for size in args.sizes
+                   if size != DEFAULT_SIZE]
         for batch, n, size in points:
             rows += measure_network(config, args.impl, ['inference'], setting,
                                     batch, size, n)

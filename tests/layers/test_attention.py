@@ -33,8 +33,9 @@ def authors_name(name):
     return f'{gate[-1].upper()}_{module}.{tensor}'
 
 
-def load_golden(layer, case):
-    module = LAYERS[layer](int(golden(layer, case, 'num_segments'))).double()
+def load_golden(layer, case, impl='auto'):
+    num_segments = int(golden(layer, case, 'num_segments'))
+    module = LAYERS[layer](num_segments, impl=impl).double()
     module.load_state_dict({
         name:
         golden(layer, case, f'param/{authors_name(name)}')
@@ -56,9 +57,10 @@ def to_5d(x, num_segments):
 @pytest.mark.parametrize('dims', [4, 5])
 @pytest.mark.parametrize('mode', ['eval', 'train'])
 @pytest.mark.parametrize('case', [0, 1])
+@pytest.mark.parametrize('impl', ['reference', 'fused'])
 @pytest.mark.parametrize('layer', LAYERS)
-def test_equals_authors_code(layer, case, mode, dims):
-    module = load_golden(layer, case).train(mode == 'train')
+def test_equals_authors_code(layer, impl, case, mode, dims):
+    module = load_golden(layer, case, impl).train(mode == 'train')
     num_segments = module.num_segments
     x, grad_output, y, grad_x = (golden(layer, case, key)
                                  for key in ('x', 'grad_output', f'{mode}/y',
@@ -129,11 +131,15 @@ def numpy_layer(x, module):
     }[type(module)]()
 
 
+@pytest.mark.parametrize('impl', ['reference', 'fused'])
 @pytest.mark.parametrize('shape', [(1, 3, 1, 4, 7), (2, 1, 5, 6, 3),
                                    (1, 5, 3, 1, 2), (3, 4, 2, 5, 5)])
-def test_equals_numpy_on_odd_sizes(shape):
+def test_equals_numpy_on_odd_sizes(shape, impl):
     x = torch.randn(shape, dtype=torch.float64)
-    layers = {name: cls().double().eval() for name, cls in LAYERS.items()}
+    layers = {
+        name: cls(impl=impl).double().eval()
+        for name, cls in LAYERS.items()
+    }
     for module in layers.values():
         for gate in module.children():
             nn.init.normal_(gate.norm.bias)
@@ -145,9 +151,10 @@ def test_equals_numpy_on_odd_sizes(shape):
 
 
 @pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('impl', ['reference', 'fused'])
 @pytest.mark.parametrize('layer', LAYERS)
-def test_gradcheck(layer, training):
-    module = LAYERS[layer](num_segments=3).double().train(training)
+def test_gradcheck(layer, impl, training):
+    module = LAYERS[layer](num_segments=3, impl=impl).double().train(training)
     x = torch.randn(6, 2, 3, 2, dtype=torch.float64, requires_grad=True)
     names, values = zip(*module.named_parameters())
 
