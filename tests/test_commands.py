@@ -248,6 +248,30 @@ def test_amp(motion_pairs, tmp_path):
     assert loss and np.isfinite(loss).all()
 
 
+def test_compile(motion_pairs, tmp_path, monkeypatch):
+    """`compile=True` of MMEngine, up to the code that Inductor writes."""
+    monkeypatch.setenv('TORCH_LOGS', 'recompiles,graph_breaks')
+    config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
+    log = mim('train',
+              'mmaction',
+              config,
+              '--work-dir',
+              tmp_path,
+              '--cfg-options',
+              'compile.backend=aot_eager',
+              'model.backbone.plugins.0.cfg.impl=fused',
+              *IN_PROCESS,
+              'train_cfg.max_epochs=2',
+              'train_dataloader.dataset.indices=16',
+              'default_hooks.logger.interval=1',
+              cwd=motion_pairs)
+    loss = scalars(tmp_path, 'loss')
+    assert len(loss) == 2 and np.isfinite(loss).all()
+    # Not for each of the eight blocks, and not again after the validation
+    assert not re.search(r'(Recompiling|Graph break).*aia_mmaction', log)
+    assert 'recompile_limit' not in log
+
+
 def test_num_segments_disagree(motion_pairs, tmp_path):
     config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
     log = mim('train',

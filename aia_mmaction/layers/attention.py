@@ -128,7 +128,7 @@ class ContextAttention(nn.Module):
         return out
 
     def _log(self, path: str, refused: List[str]) -> None:
-        if path == self._path or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or path == self._path:
             return
         self._path = path
         print_log(f'{type(self).__name__}: impl={self.impl!r} takes {path}' +
