@@ -31,7 +31,17 @@ $(IMAGES)/.ready: requirements/image_libraries.txt $(VENV)/.ready
 	echo > $(IMAGES)/torchvision/_meta_registrations.py
 	touch $@
 
-test: setup $(IMAGES)/.ready
+# A PyTorch for CPUs brings no Triton. Its interpreter runs the kernels without
+# a GPU; in a folder of its own, so that PyTorch stays as users have it.
+TRITON := $(VENV)/triton
+
+$(TRITON)/.ready: requirements/triton.txt $(VENV)/.ready
+	mkdir -p $(TRITON)
+	$(BIN)/python -c 'import triton' 2> /dev/null || \
+		$(PIP) --no-deps --target $(TRITON) -r $<
+	touch $@
+
+test: setup $(IMAGES)/.ready $(TRITON)/.ready
 	$(BIN)/python -m pytest
 
 test-fast: setup

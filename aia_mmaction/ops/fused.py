@@ -18,6 +18,9 @@ What costs the reference its time is avoided here:
   because differentiating :func:`forward` would make a full-size tensor of each
   term.
 
+A NaN or an infinity in ``x`` reaches more of the gates than in the reference:
+the zeros of the band meet it too.
+
 Shapes: ``x`` is ``[N, C, T, H, W]``; a *volume* is ``[N, channels, D1, D2,
 D3]`` in the order of :data:`.reference.AXES`; a *map* is ``x`` with size 1 at
 its axis. ``G`` is the number of gates, inner before outer.

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 # Bounds on ||got - expected|| / ||expected|| against the reference in float64,
 # given the same (rounded) input and weights: of the output and the statistics,
-# and of gradients. In half precision the maximum decides the latter: of values
-# that rounding makes equal, another one gets the gradient.
+# and of gradients. The latter depend on which value is the maximum. Of the
+# 200,000 maxima over eight frames in layer1 one is now and then so close to
+# the next that float32 takes that, which is 2e-4; in half precision many are.
 TOLERANCES = {
     torch.float64: (1e-13, 1e-12),
-    torch.float32: (2e-6, 1e-5),
+    torch.float32: (2e-6, 1e-3),
     torch.float16: (2e-3, 1e-1),
     torch.bfloat16: (2e-2, 2e-1),
 }

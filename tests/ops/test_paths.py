@@ -1,5 +1,8 @@
 import copy
+import os
+import sys
 from functools import partial
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +14,9 @@ from aia_mmaction import (ChannelContext, CinST, SpatioTemporalContext, STinC,
 from aia_mmaction.ops import compiled, library
 from aia_mmaction.ops.parity import deviations
 
+from ..conftest import REPO, run
+
+TRITON = REPO / '.venv' / 'triton'
 LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
 # Odd sizes; one frame; blocks of the banded convolution that are whole, and
 # that are not; an axis of one.
@@ -145,12 +151,12 @@ class TestFused:
         layer = build(CinST, 'fused', training=False)
         x, grad = data((2, 3, 4, 5, 6))
         results = []
-        for run in (layer,
-                    partial(torch.utils.checkpoint.checkpoint,
-                            layer,
-                            use_reentrant=use_reentrant)):
+        for function in (layer,
+                         partial(torch.utils.checkpoint.checkpoint,
+                                 layer,
+                                 use_reentrant=use_reentrant)):
             leaf = x.clone().requires_grad_()
-            run(leaf).backward(grad)
+            function(leaf).backward(grad)
             results.append(leaf.grad)
         assert torch.equal(*results)
 
@@ -189,6 +195,20 @@ class TestCompiled:
         assert len(compilations) == 2 * len(sizes)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('triton') is None and not TRITON.exists(),
+                    reason='`make test` installs Triton')
+def test_triton_without_a_gpu():
+    """The interpreter has to be chosen before Triton is imported."""
+    run(sys.executable,
+        '-m',
+        'pytest',
+        'tests/ops/test_triton.py',
+        cwd=REPO,
+        env=dict(PYTHONPATH=os.pathsep.join([str(REPO), str(TRITON)]),
+                 TRITON_INTERPRET='1'))
+
+
 class Network(nn.Module):
     """Two frames of a 2-D network, with its activation in place."""
 
@@ -215,11 +235,12 @@ class TestGraphs:
             if hasattr(module, 'impl'):
                 module.impl = 'fused'
         results = []
-        for run in (torch.compile(network, fullgraph=True,
-                                  backend='aot_eager'), twin):
+        for function in (torch.compile(network,
+                                       fullgraph=True,
+                                       backend='aot_eager'), twin):
             torch.manual_seed(0)
             x = torch.randn(4, 3, 9, 7, requires_grad=True)
-            out = run(x)
+            out = function(x)
             out.square().sum().backward()
             results.append([out, x.grad])
         for module in (network, twin):

@@ -1,0 +1,430 @@
+"""Without a GPU: ``TRITON_INTERPRET=1 pytest tests/ops/test_triton.py``."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('triton')
+
+import aia_mmaction.ops.triton  # noqa: E402
+from aia_mmaction import ChannelContext, CinST, STinC, ops  # noqa: E402
+from aia_mmaction.ops import fused  # noqa: E402
+from aia_mmaction.ops.library import reference_attention  # noqa: E402
+from aia_mmaction.ops.parity import deviations  # noqa: E402
+from aia_mmaction.ops.triton import attention, kernels  # noqa: E402
+
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+runs_kernels = pytest.mark.skipif(
+    DEVICE == 'cpu' and not INTERPRETED,
+    reason='no GPU; TRITON_INTERPRET=1 pytest tests/ops/test_triton.py runs '
+    'the kernels on the CPU')
+
+LAYERS = [('', 'C'), ('', 'THW'), ('C', 'THW'), ('THW', 'C')]
+SHAPES = [(1, 3, 1, 4, 7), (2, 5, 3, 6, 5), (1, 17, 4, 1, 9), (1, 4, 8, 7, 7)]
+EPS = 1e-5
+# What storing a number can change it by, relatively. The interpreter does not
+# round to bfloat16 but truncates.
+ROUNDING = {
+    torch.float32: 2**-24,
+    torch.float16: 2**-11,
+    torch.bfloat16: 2**-7 if INTERPRETED else 2**-8
+}
+
+
+def random(*shape, dtype=torch.float32):
+    return torch.randn(shape).to(DEVICE, dtype)
+
+
+def parameters(layer, train):
+    """``weight, scale, shift, stats``"""
+    gates = len(''.join(layer))
+    stats = torch.stack([torch.randn(gates) * .1, torch.rand(gates) + .5], 1)
+    return (random(gates, 2, 3, 3, 3) * .3,
+            (torch.rand(gates) + .5).to(DEVICE), random(gates) * .1,
+            None if train else stats.to(DEVICE))
+
+
+def assert_close(got, expected, name):
+    """To 1e-5 of the largest, besides what storing costs."""
+    assert got.shape == expected.shape, name
+    limit = (expected.abs() * ROUNDING[got.dtype] +
+             1e-5 * expected.abs().max())
+    error = (got.double() - expected).abs()
+    assert (error <= limit).all(), f'{name}: off by {error.max():.2e}'
+
+
+def check(layer, x, train, grad=None, expected=fused):
+    """Compare all results with float64's."""
+    weight, scale, shift, stats = parameters(layer, train)
+    grad = torch.randn_like(x) if grad is None else grad
+    out, used = attention.forward(x, weight, scale, shift, stats, EPS, *layer)
+    grads = attention.backward(grad, x, weight, scale, shift, used, train, EPS,
+                               *layer)
+    for each in (out, grads[0]):
+        assert each.dtype == x.dtype
+        assert each.stride() == torch.empty_like(x).stride()
+    assert used.dtype == torch.float32
+    # An operator's results share no memory, neither with its inputs.
+    tensors = [x, grad, weight, scale, shift, out, used, *grads]
+    tensors += [] if stats is None else [stats]
+    memory = {each.untyped_storage().data_ptr() for each in tensors}
+    assert len(memory) == len(tensors)
+
+    exact = [t.double() for t in (x, weight, scale, shift)]
+    stats = None if train else stats.double()
+    expected_out, expected_used = expected.forward(*exact, stats, EPS, *layer)
+    expected_grads = expected.backward(grad.double(), *exact, expected_used,
+                                       train, EPS, *layer)
+    assert_close(out, expected_out, 'output')
+    assert_close(used, expected_used, 'statistics')
+    for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads,
+                          expected_grads):
+        assert_close(g, e, f'gradient of {name}')
+
+
+class Reference:
+    """The equations and autograd, in the form of :mod:`fused`."""
+
+    @staticmethod
+    def forward(x, weight, scale, shift, stats, eps, inner, outer):
+        out = reference_attention(x, weight, scale, shift, stats, eps, inner,
+                                  outer)
+        used = fused.forward(x, weight, scale, shift, stats, eps, inner,
+                             outer)[1]
+        return out, used
+
+    @staticmethod
+    def backward(grad, x, weight, scale, shift, stats, train, eps, inner,
+                 outer):
+        inputs = [
+            t.detach().requires_grad_() for t in (x, weight, scale, shift)
+        ]
+        out = reference_attention(*inputs, None if train else stats, eps,
+                                  inner, outer)
+        return torch.autograd.grad(out, inputs, grad)
+
+
+def frames(n, c, t, h, w, **kwargs):
+    x = random(n * t, c, h, w).to(**kwargs)
+    return x.unflatten(0, (n, t)).transpose(1, 2)
+
+
+LAYOUTS = {
+    'clips': random,
+    'frames': frames,
+    'channels_last': lambda *shape: frames(
+        *shape, memory_format=torch.channels_last),
+    'slice': lambda n, c, t, h, w: random(n, c + 1, t, 2 * h, w + 2)
+    [:, 1:, :, ::2, 1:-1],
+    'transposed': lambda n, c, t, h, w: random(n, t, c, w, h).permute(
+        0, 2, 1, 4, 3)
+}  # yapf: disable
+
+train_and_eval = pytest.mark.parametrize('train', [True, False],
+                                         ids=['train', 'eval'])
+every_layer = pytest.mark.parametrize('layer', LAYERS, ids='_'.join)
+nested_layers = pytest.mark.parametrize('layer', LAYERS[2:], ids='_'.join)
+
+
+@runs_kernels
+@every_layer
+class TestParity:
+
+    @pytest.mark.parametrize('shape', SHAPES, ids=str)
+    def test_with_fused(self, layer, shape):
+        check(layer, random(*shape), train=True)
+
+    @train_and_eval
+    def test_with_the_reference(self, layer, train):
+        check(layer, random(2, 5, 3, 6, 5), train, expected=Reference)
+
+    @pytest.mark.parametrize('layout', list(LAYOUTS)[1:])
+    def test_layouts(self, layer, layout):
+        check(layer, LAYOUTS[layout](2, 6, 3, 5, 3), train=False)
+
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+    def test_half_precision(self, layer, dtype):
+        """Nothing but the results is rounded."""
+        check(layer, random(2, 5, 3, 6, 5, dtype=dtype), train=True)
+
+    def test_zeros_tie(self, layer):
+        """Of equal maxima the first one has the gradient, as after a ReLU."""
+        x = random(2, 6, 4, 5, 6).relu()
+        x[:, :, 1:3] = 0
+        x[:, :4, :, 2:] = 0
+        for dim in (1, 2, 3, 4):
+            assert (x.amax(dim) == 0).any()
+        check(layer, x, train=False, expected=Reference)
+
+
+@runs_kernels
+@pytest.mark.parametrize('grad', [
+    lambda *shape: random(1, 1, 1, 1, 1).expand(shape),
+    LAYOUTS['channels_last']
+], ids=['expanded', 'channels_last'])  # yapf: disable
+def test_gradients_of_another_layout(grad):
+    shape = 2, 4, 3, 5, 3
+    check(('C', 'THW'), frames(*shape), train=False, grad=grad(*shape))
+
+
+@runs_kernels
+class TestTies:
+
+    @pytest.mark.parametrize('layer', LAYERS[:2], ids='_'.join)
+    def test_constant(self, layer):
+        x = random(1, 1, 1, 1, 1).expand(2, 5, 3, 6, 5)
+        check(layer, x, train=False, expected=Reference)
+
+    def test_across_blocks_of_channels(self, monkeypatch):
+        monkeypatch.setattr(attention, 'ELEMENTS', 32)
+        x = random(1, 1, 1, 1, 1).expand(2, 9, 2, 3, 5)
+        check(('', 'C'), x, train=False, expected=Reference)
+
+    @pytest.mark.parametrize('dim', [2, 3, 4])
+    def test_across_tiles(self, dim, monkeypatch):
+        """Of tiles with the same maximum the first one counts."""
+        monkeypatch.setattr(attention, 'SIDE', 2)
+        x = torch.zeros(1, 3, 5, 6, 7, device=DEVICE)
+        x.select(dim, 1).fill_(2.)
+        x.select(dim, 4).fill_(2.)
+        check(('', 'THW'), x, train=False, expected=Reference)
+
+
+@runs_kernels
+class TestSizes:
+    """What small inputs do not reach, with smaller limits."""
+
+    @nested_layers
+    @pytest.mark.parametrize('layout', ['frames', 'channels_last'])
+    def test_frames_of_several_tiles(self, layer, layout, monkeypatch):
+        monkeypatch.setattr(attention, 'SIDE', 4)
+        monkeypatch.setattr(attention, 'SIDE_CHANNELS_LAST', 4)
+        check(layer, LAYOUTS[layout](1, 3, 2, 9, 6), train=True)
+
+    @pytest.mark.parametrize('size', [(70, 3), (3, 256)], ids=str)
+    def test_large_frames(self, size):
+        check(('C', 'THW'), random(1, 1, 2, *size), train=True)
+
+    @nested_layers
+    @pytest.mark.parametrize('layout', ['frames', 'channels_last'])
+    def test_blocks_of_channels(self, layer, layout, monkeypatch):
+        monkeypatch.setattr(attention, 'ELEMENTS', 32)
+        check(layer, LAYOUTS[layout](1, 9, 2, 3, 5), train=True)
+
+    @nested_layers
+    def test_programs_of_several_items(self, layer, monkeypatch):
+        monkeypatch.setattr(attention, 'ROWS', 2)
+        check(layer, random(3, 5, 3, 6, 7), train=True)
+
+    @nested_layers
+    def test_64_bit_offsets(self, layer, monkeypatch):
+        monkeypatch.setattr(attention, 'WIDE', 0)
+        check(layer, random(2, 5, 3, 6, 5), train=True)
+
+    @every_layer
+    def test_single_element_axes(self, layer):
+        check(layer, random(2, 1, 1, 1, 1), train=False)
+        check(layer, random(1, 1, 3, 1, 1), train=True)
+
+
+def test_when_64_bits_are_needed():
+    for shape, bits in [((64, 64, 8, 56, 56), 32), ((800, 64, 8, 56, 56), 64)]:
+        x = torch.empty(shape, device='meta', dtype=torch.float16)
+        plan = attention._plan(x, x)
+        assert plan.int_type.primitive_bitwidth == bits
+    # A few channels of an enormous tensor
+    x = torch.empty(2, 2**30, 2, 1, 2, device='meta')[:, ::2**29]
+    plan = attention._plan(x, torch.empty_like(x))
+    assert plan.int_type.primitive_bitwidth == 64
+
+
+@runs_kernels
+@pytest.mark.filterwarnings('ignore:overflow encountered in exp')
+def test_variance_of_what_is_far_from_zero():
+    """As the difference of two means it would be lost in float32."""
+    weight, scale, shift, _ = parameters(('', 'C'), train=True)
+    centre = torch.zeros_like(weight)
+    centre[:, :, 1, 1, 1] = 1.
+    x = random(2, 8, 4, 7, 7) + 3000
+    got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C')[1]
+    exact = [t.double() for t in (x, centre, scale, shift)]
+    expected = fused.forward(*exact, None, EPS, '', 'C')[1]
+    torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=0)
+
+
+@runs_kernels
+@every_layer
+def test_nan_spreads_as_in_the_reference(layer):
+    x = random(2, 5, 4, 6, 6)
+    x[0, 2, 1, 3, 3] = float('nan')
+    args = *parameters(layer, False), EPS, *layer
+    out = attention.forward(x, *args)[0]
+    expected = reference_attention(x, *args)
+    assert not expected.isnan().all()
+    assert torch.equal(out.isnan(), expected.isnan())
+
+
+def test_float64_is_refused():
+    x = torch.randn(1, 2, 3, 4, 5, dtype=torch.float64)
+    args = *(t.cpu() for t in parameters(('', 'C'), False)), EPS, '', 'C'
+    with pytest.raises(TypeError, match='got torch.float64; use another'):
+        attention.forward(x, *args)
+
+
+def test_compiles_for_cuda(tmp_path):
+    """The compiler refuses much that the interpreter takes.
+
+    What is kept in registers must fit: a stack is what did not.
+    """
+    triton = pytest.importorskip('triton', minversion='3.3')
+    if not list(Path(triton.__file__).parent.glob('**/ptxas')):
+        pytest.skip('this Triton has no assembler for CUDA')
+    environment = {k: v for k, v in os.environ.items()
+                   if k != 'TRITON_INTERPRET'}  # yapf: disable
+    root = Path(__file__).parents[2]
+    environment.update(TRITON_CACHE_DIR=str(tmp_path),
+                       PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
+    done = subprocess.run([sys.executable, __file__],
+                          env=environment,
+                          capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    compiled = [json.loads(line) for line in done.stdout.splitlines()
+                if line.startswith('{')]  # yapf: disable
+    assert {each['kernel']
+            for each in compiled
+            } == {name
+                  for name in vars(kernels) if name.endswith('_kernel')}
+    for each in compiled:
+        assert not each['stack'], each
+        # 65536 registers per multiprocessor
+        assert each['registers'] * each['warps'] * 32 <= 65536, each
+
+
+def compile_all():
+    """Compile what some layers would launch, and print what it takes."""
+    attention._launch = Compile()
+    for layer, shape, dtype, layout in [
+        (('C', 'THW'), (5, 64, 8, 56, 56), torch.bfloat16, 'frames'),
+        (('THW', 'C'), (5, 256, 8, 14, 14), torch.float16, 'channels_last'),
+        (('', 'THW'), (1, 3, 2, 70, 112), torch.float32, 'slice'),
+        (('', 'C'), (1, 1, 1, 7, 7), torch.float32, 'clips')
+    ]:
+        # Only shapes and strides matter.
+        x = LAYOUTS[layout](*shape).to(dtype)
+        for train in (True, False):
+            weight, scale, shift, stats = parameters(layer, train)
+            _, used = attention.forward(x, weight, scale, shift, stats, EPS,
+                                        *layer)
+            attention.backward(x, x, weight, scale, shift, used, train, EPS,
+                               *layer)
+
+
+class Compile:
+    """In place of ``attention._launch``."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def __call__(self, kernel, programs, *args, num_warps=4, **options):
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource, compile
+        arguments = {**dict(zip(kernel.arg_names, args)), **options}
+        signature, constants, attributes = {}, {}, {}
+        for i, parameter in enumerate(kernel.params):
+            name = parameter.name
+            value = arguments[name]
+            # As at a launch: None and 1 are constants, and 16 is noticed.
+            number = value.data_ptr() if torch.is_tensor(value) else value
+            if parameter.is_constexpr or number is None or number == 1:
+                signature[name], constants[name] = 'constexpr', value
+                continue
+            signature[name] = self.type_of(value)
+            if not isinstance(value, float) and number % 16 == 0:
+                attributes[
+                    i,
+                ] = [['tt.divisibility', 16]]
+        key = repr((kernel.__name__, signature, constants, attributes))
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        source = ASTSource(kernel, signature, constants, attributes)
+        binary = compile(source,
+                         target=GPUTarget('cuda', 90, 32),
+                         options=dict(num_warps=num_warps))
+        print(
+            json.dumps({
+                'kernel': kernel.__name__,
+                'warps': num_warps,
+                'shared': binary.metadata.shared,
+                **self.resources(binary.asm['cubin'])
+            }))
+
+    @staticmethod
+    def type_of(value):
+        if torch.is_tensor(value):
+            return {
+                torch.float32: '*fp32',
+                torch.float16: '*fp16',
+                torch.bfloat16: '*bf16',
+                torch.int32: '*i32'
+            }[value.dtype]
+        return 'fp32' if isinstance(value, float) else 'i32'
+
+    @staticmethod
+    def resources(cubin):
+        import triton
+        tool, = Path(triton.__file__).parent.glob('**/cuobjdump')
+        with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
+            file.write(cubin)
+            file.flush()
+            usage = subprocess.run([tool, '-res-usage', file.name],
+                                   check=True,
+                                   capture_output=True,
+                                   text=True).stdout
+        return {
+            'registers': int(re.search(r'REG:(\d+)', usage)[1]),
+            'stack': int(re.search(r'STACK:(\d+)', usage)[1])
+        }
+
+
+if __name__ == '__main__':
+    compile_all()
+
+
+@runs_kernels
+@pytest.mark.parametrize('train', [True, False])
+@pytest.mark.parametrize('layer', [CinST, STinC])
+def test_through_the_layer(layer, train):
+    layer = layer(num_segments=2, impl='triton').to(DEVICE).train(train)
+    x = random(4, 5, 3, 7)
+    assert deviations(layer, x, torch.randn_like(x)) == {}
+
+
+@runs_kernels
+def test_runs(monkeypatch):
+    ran = []
+    for name in ('forward', 'backward'):
+        function = getattr(aia_mmaction.ops.triton, name)
+        monkeypatch.setattr(aia_mmaction.ops.triton,
+                            name,
+                            lambda *args, f=function, n=name:
+                            (ran.append(n), f(*args))[1])
+    x = random(2, 3, 3, 2).requires_grad_()
+    ChannelContext(2, impl='triton').to(DEVICE)(x).sum().backward()
+    assert ran == ['forward', 'backward']
+    assert x.grad.abs().max() > 0
+
+
+@pytest.mark.skipif(DEVICE == 'cpu', reason='no GPU')
+def test_default_on_cuda():
+    path, _ = ops.choose('auto', random(2, 3, 4, 5, 6),
+                         list(CinST().to(DEVICE).children()))
+    assert path == 'triton'
