@@ -116,12 +116,16 @@ class ContextAttention(nn.Module):
         if not batch_stats:
             stats = [t for n in norms for t in (n.running_mean, n.running_var)]
             stats = torch.cat(stats).view(-1, 2)
-        out, stats = ops.attention(x, torch.cat([g.conv.weight
-                                                 for g in gates]),
-                                   torch.cat([n.weight for n in norms]),
-                                   torch.cat([n.bias for n in norms]), stats,
-                                   norms[0].eps, self.inner, self.outer,
-                                   self.num_segments or 0, path)
+        parameters = [
+            torch.cat(tensors)
+            for tensors in ([g.conv.weight for g in gates],
+                            [n.weight for n in norms], [n.bias for n in norms])
+        ]
+        keep = torch.is_grad_enabled() and any(t.requires_grad
+                                               for t in (x, *parameters))
+        out, stats, _, _ = ops.attention(x, *parameters, stats, norms[0].eps,
+                                         self.inner, self.outer,
+                                         self.num_segments or 0, keep, path)
         if batch_stats:
             for gate, gate_stats in zip(gates, stats):
                 gate.track(gate_stats, shape)

@@ -13,10 +13,9 @@ What costs the reference its time is avoided here:
   over blocks of one axis, whose weight repeats the kernel along a band, it has
   enough channels for the libraries to be fast (:func:`_conv`).
 - The mean of the three outer gates is never written down.
-- The backward pass (:func:`backward`) is given ``x`` and a few numbers and
-  computes the rest again, so nothing else is kept. It is written out by hand,
-  because differentiating :func:`forward` would make a full-size tensor of each
-  term.
+- The backward pass (:func:`backward`) is given ``x`` and what is small of the
+  rest. It is written out by hand, because differentiating :func:`forward`
+  would make a full-size tensor of each term.
 
 A NaN or an infinity in ``x`` reaches more of the gates than in the reference:
 the zeros of the band meet it too.
@@ -25,6 +24,7 @@ Shapes: ``x`` is ``[N, C, T, H, W]``; a *volume* is ``[N, channels, D1, D2,
 D3]`` in the order of :data:`.reference.AXES`; a *map* is ``x`` with size 1 at
 its axis. ``G`` is the number of gates, inner before outer.
 """
+import math
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
@@ -39,8 +39,8 @@ BLOCK = 14
 
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-            stats: Optional[Tensor], eps: float, inner: str,
-            outer: str) -> Tuple[Tensor, Tensor]:
+            stats: Optional[Tensor], eps: float, inner: str, outer: str,
+            keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
     Args:
@@ -53,30 +53,37 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         eps (float): Added to the variance.
         inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
         outer (str): Axes of the outer gates.
+        keep (bool): Whether there will be a backward pass.
 
     Returns:
-        tuple[Tensor, Tensor]: The output, like ``x``, and the statistics
-        ``[G, 2]`` used, the variance being the biased one.
+        tuple[Tensor, ...]: The output, like ``x``; the statistics ``[G, 2]``
+        used, the variance being the biased one; and to keep for the backward
+        pass, one behind the other, what the gates were made of and the places
+        of the maxima (see :func:`_keep`).
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     split = len(inner)
     z, inner_gates = x, []
     if inner:
-        inner_gates = _gates(x, inner, parameters[:split])
+        inner_gates = _gates(x, inner, parameters[:split], keep)
         z = _weigh(x, inner_gates)
-    outer_gates = _gates(z, outer, parameters[split:])
+    outer_gates = _gates(z, outer, parameters[split:], keep)
     out = _weigh(x, outer_gates)
-    return out, torch.stack([g.stats for g in inner_gates + outer_gates])
+    gates = inner_gates + outer_gates
+    return (out, torch.stack([g.stats for g in gates]),
+            *_keep(x, gates if keep else []))
 
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
-             shift: Tensor, stats: Tensor, batch_stats: bool, eps: float,
-             inner: str, outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of :func:`forward`, from its inputs alone.
+             shift: Tensor, stats: Tensor, kept: Tensor, places: Tensor,
+             batch_stats: bool, eps: float, inner: str,
+             outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of :func:`forward`.
 
     Args:
         grad (Tensor): Gradient of the output, ``[N, C, T, H, W]``.
-        stats (Tensor): The statistics that :func:`forward` returned.
+        stats (Tensor): What :func:`forward` returned, and so are ``kept`` and
+            ``places``.
         batch_stats (bool): Whether they are those of the batch, and hence
             depend on ``x``.
 
@@ -85,12 +92,8 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
         ``shift``.
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
-    split = len(inner)
-    z, inner_gates = x, []
-    if inner:
-        inner_gates = _gates(x, inner, parameters[:split], with_index=True)
-        z = _weigh(x, inner_gates)
-    outer_gates = _gates(z, outer, parameters[split:], with_index=True)
+    gates = _restore(x, inner, outer, parameters, kept, places)
+    inner_gates, outer_gates = gates[:len(inner)], gates[len(inner):]
 
     grads_outer = _gates_backward(grad * x, outer_gates, batch_stats)
     grad_x = _weigh(grad, outer_gates)
@@ -121,7 +124,7 @@ class _Gate(NamedTuple):
     axis: str
     parameters: _Parameters
     pooled: Tensor  # volume of two channels
-    index: Optional[Tensor]  # map: where along the axis the maximum is
+    places: Optional[Tensor]  # volume: where along the axis the maximum is
     response: Tensor  # volume: convolved, not yet normalised
     gate: Tensor  # volume
     stats: Tensor  # [2]
@@ -147,27 +150,70 @@ def _parameters(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     ]
 
 
-def _gates(x: Tensor,
-           axes: str,
-           parameters: List[_Parameters],
-           with_index: bool = False) -> List[_Gate]:
+def _gates(x: Tensor, axes: str, parameters: List[_Parameters],
+           keep: bool) -> List[_Gate]:
     return [
-        _gate(x, axis, p, with_index, 1 / len(axes))
+        _gate(x, axis, p, keep, 1 / len(axes))
         for axis, p in zip(axes, parameters)
     ]
 
 
-def _gate(x: Tensor, axis: str, p: _Parameters, with_index: bool,
+def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool,
           share: float) -> _Gate:
-    pooled, index = _pool(x, axis, p.weight.dtype, with_index)
+    pooled, places = _pool(x, axis, p.weight.dtype, keep)
     response = _conv(pooled, p.weight)
     stats = p.stats
     if stats is None:
         stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
+    gate = _norm_and_sigmoid(response, stats, p)
+    return _Gate(axis, p, pooled, places, response, gate, stats, share)
+
+
+def _norm_and_sigmoid(response: Tensor, stats: Tensor,
+                      p: _Parameters) -> Tensor:
     # The norm as one multiply-add
     slope = p.scale * torch.rsqrt(stats[1] + p.eps)
-    gate = torch.addcmul(p.shift - stats[0] * slope, response, slope).sigmoid()
-    return _Gate(axis, p, pooled, index, response, gate, stats, share)
+    offset = p.shift - stats[0] * slope
+    return torch.addcmul(offset, response, slope).sigmoid()
+
+
+def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
+    """What is small and slow to compute again, in two tensors of one axis:
+    the pooled volumes and responses, and the places of the maxima."""
+    if not gates:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return x.new_empty(0, dtype=dtype), x.new_empty(0, dtype=torch.int16)
+    kept = [t.flatten() for g in gates for t in (g.pooled, g.response)]
+    places = [g.places.flatten().to(_place_type(x)) for g in gates]
+    return torch.cat(kept), torch.cat(places)
+
+
+def _restore(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
+             kept: Tensor, places: Tensor) -> List[_Gate]:
+    """The gates from what :func:`_keep` made of them."""
+    shapes = [
+        x.shape[:1] + (1, ) + tuple(x.shape[d] for d in AXES[axis][1])
+        for axis in inner + outer
+    ]
+    sizes = [math.prod(shape) for shape in shapes]
+    kept = kept.split([n for size in sizes for n in (2 * size, size)])
+    places = places.split(sizes)
+    gates = []
+    for i, (axis, p, shape) in enumerate(zip(inner + outer, parameters,
+                                             shapes)):
+        pooled, response = kept[2 * i:2 * i + 2]
+        pooled = pooled.view(shape[:1] + (2, ) + shape[2:])
+        response = response.view(shape)
+        gate = _norm_and_sigmoid(response, p.stats, p)
+        share = 1 / len(inner if i < len(inner) else outer)
+        gates.append(
+            _Gate(axis, p, pooled, places[i].view(shape), response, gate,
+                  p.stats, share))
+    return gates
+
+
+def _place_type(x: Tensor) -> torch.dtype:
+    return torch.int16 if max(x.shape) < 2**15 else torch.int32
 
 
 def _gates_backward(product: Tensor, gates: List[_Gate],
@@ -194,17 +240,18 @@ def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
 
 
 def _pool(x: Tensor, axis: str, dtype: torch.dtype,
-          with_index: bool) -> Tuple[Tensor, Optional[Tensor]]:
+          with_places: bool) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and mean along an axis, as a volume of two channels."""
     dim = AXES[axis][0]
-    if with_index:
-        maximum, index = x.max(dim, keepdim=True)
+    if with_places:
+        maximum, places = x.max(dim, keepdim=True)
+        places = _to_volume(places, axis)
     else:
-        maximum, index = x.amax(dim, keepdim=True), None
+        maximum, places = x.amax(dim, keepdim=True), None
     mean = x.mean(dim, keepdim=True, dtype=dtype)
     # 2 x map -> [N, 2, D1, D2, D3]
     pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
-    return torch.cat(pooled, dim=1), index
+    return torch.cat(pooled, dim=1), places
 
 
 def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
@@ -215,13 +262,16 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
         maximum, mean = (_from_volume(g, gate.axis).to(into.dtype)
                          for g in grad.pooled.split(1, dim=1))
         into += mean / into.shape[dim]
+        places = _from_volume(gate.places, gate.axis)
         if torch.compiler.is_compiling():
             # A comparison fuses with its neighbours; a scatter does not.
             shape = [-1 if d == dim else 1 for d in range(5)]
-            places = torch.arange(into.shape[dim], device=into.device)
-            into += torch.where(places.view(shape) == gate.index, maximum, 0)
+            along = torch.arange(into.shape[dim],
+                                 dtype=places.dtype,
+                                 device=into.device)
+            into += torch.where(along.view(shape) == places, maximum, 0)
         else:
-            into.scatter_add_(dim, gate.index, maximum)
+            into.scatter_add_(dim, places.long(), maximum)
     return into
 
 

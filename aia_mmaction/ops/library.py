@@ -1,9 +1,9 @@
 """The fast paths as operators of PyTorch.
 
 ``torch.compile`` and ``torch.export`` see one operator for a whole layer and
-need not look into it. Its backward pass is a second operator, which computes
-again what it needs: from the forward pass only the input (see
-:mod:`.recompute`), the weights and the statistics of the norms are kept.
+need not look into it. Its backward pass is a second operator. From the forward
+pass it needs the input (see :mod:`.recompute`), the weights, and what the path
+keeps that is small.
 """
 from contextlib import AbstractContextManager
 from functools import partial
@@ -24,7 +24,8 @@ Grads = Tuple[Tensor, Tensor, Tensor, Tensor]
 @torch.library.custom_op('aia_mmaction::attention', mutates_args=())
 def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
               stats: Optional[Tensor], eps: float, inner: str, outer: str,
-              num_segments: int, path: str) -> Tuple[Tensor, Tensor]:
+              num_segments: int, keep: bool,
+              path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """A whole attention layer.
 
     Args:
@@ -37,55 +38,69 @@ def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     For the others, and what is returned, see :func:`.fused.forward`.
     """
     with _autocast_off(x):
-        out, stats = _implementation(path).forward(_to_clips(x, num_segments),
-                                                   weight, scale, shift, stats,
-                                                   eps, inner, outer)
-    return _from_clips(out, x), stats
+        out, *others = _implementation(path).forward(
+            _to_clips(x, num_segments), weight, scale, shift, stats, eps,
+            inner, outer, keep)
+    return (_from_clips(out, x), *others)
 
 
 @attention.register_fake
-def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, path):
+def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, keep,
+      path):
+    clips = _to_clips(x, num_segments)
+    size = 0
+    if keep and path != 'triton':
+        size = sum(clips.numel() // clips.shape[reference.AXES[axis][0]]
+                   for axis in inner + outer)
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return torch.empty_like(x), x.new_empty(len(weight), 2, dtype=dtype)
+    places = torch.int16 if max(clips.shape) < 2**15 else torch.int32
+    return (torch.empty_like(x), x.new_empty(len(weight), 2, dtype=dtype),
+            x.new_empty(3 * size, dtype=dtype), x.new_empty(size,
+                                                            dtype=places))
 
 
 @torch.library.custom_op('aia_mmaction::attention_backward', mutates_args=())
 def attention_backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
-                       shift: Tensor, stats: Tensor, batch_stats: bool,
-                       eps: float, inner: str, outer: str, num_segments: int,
+                       shift: Tensor, stats: Tensor, kept: Tensor,
+                       places: Tensor, batch_stats: bool, eps: float,
+                       inner: str, outer: str, num_segments: int,
                        path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`attention`; see :func:`.fused.backward`."""
     with _autocast_off(x):
         grad_x, *grads = _implementation(path).backward(
             _to_clips(grad, num_segments), _to_clips(x, num_segments), weight,
-            scale, shift, stats, batch_stats, eps, inner, outer)
+            scale, shift, stats, kept, places, batch_stats, eps, inner, outer)
     return (_from_clips(grad_x, x), *grads)
 
 
 @attention_backward.register_fake
-def _(grad, x, weight, scale, shift, stats, batch_stats, eps, inner, outer,
-      num_segments, path):
+def _(grad, x, weight, scale, shift, stats, kept, places, batch_stats, eps,
+      inner, outer, num_segments, path):
     return tuple(torch.empty_like(t) for t in (x, weight, scale, shift))
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, weight, scale, shift, stats, *ctx.options = inputs
+    x, weight, scale, shift, stats, *options, _, path = inputs
+    ctx.options = (*options, path)
     ctx.batch_stats = stats is None
-    ctx.mark_non_differentiable(output[1])
+    ctx.mark_non_differentiable(*output[1:])
     ctx.kept_x = keep(x)
-    ctx.save_for_backward(weight, scale, shift, output[1], *ctx.kept_x.tensors)
+    ctx.save_for_backward(weight, scale, shift, *output[1:],
+                          *ctx.kept_x.tensors)
 
 
-def _backward(ctx, grad: Tensor, _) -> Tuple[Optional[Tensor], ...]:
-    weight, scale, shift, stats, *kept = ctx.saved_tensors
-    inputs = ctx.kept_x.restore(kept), weight, scale, shift
-    function = attention_backward
+def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
+    weight, scale, shift, stats, kept, places, *x = ctx.saved_tensors
+    inputs = ctx.kept_x.restore(x), weight, scale, shift
     if torch.is_grad_enabled():
         # Somebody is to differentiate these gradients, which the reference
         # can do.
-        function = _differentiable_backward
-    grads = function(grad, *inputs, stats, ctx.batch_stats, *ctx.options)
-    return (*grads, *[None] * 6)
+        grads = _differentiable_backward(grad, *inputs, stats, ctx.batch_stats,
+                                         *ctx.options)
+    else:
+        grads = attention_backward(grad, *inputs, stats, kept, places,
+                                   ctx.batch_stats, *ctx.options)
+    return (*grads, *[None] * 7)
 
 
 attention.register_autograd(_backward, setup_context=_setup_context)

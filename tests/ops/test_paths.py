@@ -285,5 +285,5 @@ class TestGraphs:
         torch.library.opcheck(
             ops.attention,
             (torch.randn(shape, requires_grad=True), *parameters,
-             torch.rand(4, 2) if stats else None, 1e-5, 'C', 'THW', 2,
+             torch.rand(4, 2) if stats else None, 1e-5, 'C', 'THW', 2, True,
              'fused'))

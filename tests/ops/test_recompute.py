@@ -32,16 +32,15 @@ def bytes_kept(model, x):
 
 @pytest.mark.parametrize('attention', ['CinST', 'STinC'])
 @pytest.mark.parametrize('backbone', [AIAResNet, AIAResNetTSM])
-def test_a_network_keeps_next_to_nothing_more(backbone, attention):
-    """The bound of the README is 6 %."""
+def test_a_network_keeps_little_more(backbone, attention):
     options = dict(depth=50, pretrained=None, norm_eval=False)
     if backbone is AIAResNetTSM:
         options.update(num_segments=8, pretrained2d=False)
     cfg = dict(type=attention, num_segments=8)
-    x = torch.randn(8, 3, 64, 64)
+    x = torch.randn(8, 3, 224, 224)
     plain, attended = (bytes_kept(backbone(plugins=plugins, **options), x)
                        for plugins in ([], [dict(cfg=cfg)]))
-    assert attended < 1.01 * plain
+    assert attended <= 1.06 * plain
 
 
 @pytest.mark.parametrize('training', [True, False])

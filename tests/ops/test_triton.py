@@ -64,9 +64,11 @@ def check(layer, x, train, grad=None, expected=fused):
     """Compare all results with float64's."""
     weight, scale, shift, stats = parameters(layer, train)
     grad = torch.randn_like(x) if grad is None else grad
-    out, used = attention.forward(x, weight, scale, shift, stats, EPS, *layer)
-    grads = attention.backward(grad, x, weight, scale, shift, used, train, EPS,
-                               *layer)
+    out, used, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
+                                         *layer, True)
+    assert [t.numel() for t in kept] == [0, 0]
+    grads = attention.backward(grad, x, weight, scale, shift, used, *kept,
+                               train, EPS, *layer)
     for each in (out, grads[0]):
         assert each.dtype == x.dtype
         assert each.stride() == torch.empty_like(x).stride()
@@ -79,11 +81,12 @@ def check(layer, x, train, grad=None, expected=fused):
 
     exact = [t.double() for t in (x, weight, scale, shift)]
     stats = None if train else stats.double()
-    expected_out, expected_used = expected.forward(*exact, stats, EPS, *layer)
-    expected_grads = expected.backward(grad.double(), *exact, expected_used,
+    expected_out, *expected_kept = expected.forward(*exact, stats, EPS, *layer,
+                                                    True)
+    expected_grads = expected.backward(grad.double(), *exact, *expected_kept,
                                        train, EPS, *layer)
     assert_close(out, expected_out, 'output')
-    assert_close(used, expected_used, 'statistics')
+    assert_close(used, expected_kept[0], 'statistics')
     for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads,
                           expected_grads):
         assert_close(g, e, f'gradient of {name}')
@@ -93,16 +96,15 @@ class Reference:
     """The equations and autograd, in the form of :mod:`fused`."""
 
     @staticmethod
-    def forward(x, weight, scale, shift, stats, eps, inner, outer):
+    def forward(x, weight, scale, shift, stats, eps, inner, outer, keep):
         out = reference_attention(x, weight, scale, shift, stats, eps, inner,
                                   outer)
-        used = fused.forward(x, weight, scale, shift, stats, eps, inner,
-                             outer)[1]
-        return out, used
+        return out, *fused.forward(x, weight, scale, shift, stats, eps, inner,
+                                   outer, keep)[1:]
 
     @staticmethod
-    def backward(grad, x, weight, scale, shift, stats, train, eps, inner,
-                 outer):
+    def backward(grad, x, weight, scale, shift, stats, kept, places, train,
+                 eps, inner, outer):
         inputs = [
             t.detach().requires_grad_() for t in (x, weight, scale, shift)
         ]
@@ -253,9 +255,10 @@ def test_variance_of_what_is_far_from_zero():
     centre = torch.zeros_like(weight)
     centre[:, :, 1, 1, 1] = 1.
     x = random(2, 8, 4, 7, 7) + 3000
-    got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C')[1]
+    got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C',
+                            False)[1]
     exact = [t.double() for t in (x, centre, scale, shift)]
-    expected = fused.forward(*exact, None, EPS, '', 'C')[1]
+    expected = fused.forward(*exact, None, EPS, '', 'C', False)[1]
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=0)
 
 
@@ -265,7 +268,7 @@ def test_nan_spreads_as_in_the_reference(layer):
     x = random(2, 5, 4, 6, 6)
     x[0, 2, 1, 3, 3] = float('nan')
     args = *parameters(layer, False), EPS, *layer
-    out = attention.forward(x, *args)[0]
+    out = attention.forward(x, *args, False)[0]
     expected = reference_attention(x, *args)
     assert not expected.isnan().all()
     assert torch.equal(out.isnan(), expected.isnan())
@@ -275,7 +278,7 @@ def test_float64_is_refused():
     x = torch.randn(1, 2, 3, 4, 5, dtype=torch.float64)
     args = *(t.cpu() for t in parameters(('', 'C'), False)), EPS, '', 'C'
     with pytest.raises(TypeError, match='got torch.float64; use another'):
-        attention.forward(x, *args)
+        attention.forward(x, *args, False)
 
 
 def test_compiles_for_cuda(tmp_path):
@@ -321,9 +324,9 @@ def compile_all():
         x = LAYOUTS[layout](*shape).to(dtype)
         for train in (True, False):
             weight, scale, shift, stats = parameters(layer, train)
-            _, used = attention.forward(x, weight, scale, shift, stats, EPS,
-                                        *layer)
-            attention.backward(x, x, weight, scale, shift, used, train, EPS,
+            _, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
+                                         *layer, True)
+            attention.backward(x, x, weight, scale, shift, *kept, train, EPS,
                                *layer)
 
 

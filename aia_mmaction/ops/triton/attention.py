@@ -39,8 +39,8 @@ WIDE = 2**31
 
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-            stats: Optional[Tensor], eps: float, inner: str,
-            outer: str) -> Tuple[Tensor, Tensor]:
+            stats: Optional[Tensor], eps: float, inner: str, outer: str,
+            keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
     Args:
@@ -54,10 +54,12 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         eps (float): Added to the variance.
         inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
         outer (str): Axes of the outer gates.
+        keep (bool): Nothing is kept for :func:`backward` in any case.
 
     Returns:
-        tuple[Tensor, Tensor]: The output, like ``x``, and the statistics
-        ``[G, 2]`` used, the variance being the biased one, float32.
+        tuple[Tensor, ...]: The output, like ``x``; the statistics ``[G, 2]``
+        used, the variance being the biased one, float32; and two empty
+        tensors, what is kept.
     """
     out = torch.empty_like(x)
     plan = _plan(x, out)
@@ -68,18 +70,21 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         pooled, _ = _pool(plan, group, x, gates)
         gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
     _weigh(plan, groups[-1], x, gates, out)
-    return out, used
+    return (out, used, x.new_empty(0, dtype=torch.float32),
+            x.new_empty(0, dtype=torch.int16))
 
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
-             shift: Tensor, stats: Tensor, batch_stats: bool, eps: float,
-             inner: str, outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+             shift: Tensor, stats: Tensor, kept: Tensor, places: Tensor,
+             batch_stats: bool, eps: float, inner: str,
+             outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`, from its inputs alone.
 
     Args:
         grad (Tensor): Gradient of the output, ``[N, C, T, H, W]``.
         x (Tensor): As in :func:`forward`, and so are the others.
-        stats (Tensor): The statistics that :func:`forward` returned.
+        stats (Tensor): What :func:`forward` returned, and so are the empty
+            ``kept`` and ``places``.
         batch_stats (bool): Whether they are those of the batch, and hence
             depend on ``x``.
 
@@ -94,7 +99,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
     plan = _plan(x, grad_x)
     groups = _groups(plan, inner, outer, weight, scale, shift)
     parts = _stats(stats, x, len(weight)).split([len(g) for g in groups])
-    kept, gates = [], None
+    made, gates = [], None
     for group, of_group in zip(groups, parts):
         pooled, index = _pool(plan,
                               group,
@@ -108,11 +113,11 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
                                  of_group,
                                  with_response=True,
                                  eps=eps)
-        kept.append(_Kept(group, pooled, index, response, gates, of_group))
+        made.append(_Kept(group, pooled, index, response, gates, of_group))
 
     # The sums of grad * x lie behind those of x.
-    products, backs, results = kept[-1].pooled[2], [], []
-    for each in reversed(kept):
+    products, backs, results = made[-1].pooled[2], [], []
+    for each in reversed(made):
         if backs:
             products = _unpooled_products(plan, each.group, x, backs[-1])
         grads, *of_parameters = _grad_gates(plan, each, products, batch_stats,
