@@ -90,19 +90,12 @@ class ContextAttention(nn.Module):
             RuntimeError: If ``impl`` names a path that cannot run.
         """
         self._check_input(x)
-        clips = x
-        if x.dim() == 4:
-            # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
-            clips = x.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
+        clips = ops.to_clips(x, self.num_segments)
         path, refused = ops.choose(self.impl, clips, list(self.children()))
         self._log(path, refused)
         if path != 'reference':
             return self._attend(x, clips.shape, path)
-        clips = self.function(clips, *self.children())
-        if x.dim() == 5:
-            return clips
-        # [N, C, T, H, W] -> [N, T, C, H, W] -> [N * T, C, H, W]
-        return clips.transpose(1, 2).flatten(0, 1)
+        return ops.from_clips(self.function(clips, *self.children()), x)
 
     def _attend(self, x: Tensor, shape: torch.Size, path: str) -> Tensor:
         """The layer as one operator, with the weights of its gates."""

@@ -1,6 +1,7 @@
 """Functions that compute the attention; nothing here imports OpenMMLab."""
 import torch
 
+from .clips import from_clips, to_clips
 from .dispatch import choose, requested_impl, uses_batch_stats
 from .reference import (AXES, channel_context, cinst, context_gate,
                         context_pool, spatiotemporal_context, stinc)
@@ -12,6 +13,6 @@ else:
 
 __all__ = [
     'AXES', 'attention', 'channel_context', 'choose', 'cinst', 'context_gate',
-    'context_pool', 'requested_impl', 'spatiotemporal_context', 'stinc',
-    'uses_batch_stats'
+    'context_pool', 'from_clips', 'requested_impl', 'spatiotemporal_context',
+    'stinc', 'to_clips', 'uses_batch_stats'
 ]

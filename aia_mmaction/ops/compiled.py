@@ -12,25 +12,32 @@ from torch import Tensor
 
 from . import fused
 
+# Vectors of 512 bits
+FLOATS_IN_VECTOR = 16
 
-def forward(*args) -> Tuple[Tensor, Tensor]:
+
+def forward(x: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`.fused.forward`, compiled."""
-    return _compile(fused.forward, _key(args))(*args)
+    return _call(fused.forward, x, *args)
 
 
-def backward(*args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward(grad: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`.fused.backward`, compiled."""
-    return _compile(fused.backward, _key(args))(*args)
+    return _call(fused.backward, grad, *args)
 
 
-def _key(args: tuple) -> Tuple[Any, ...]:
-    return tuple((arg.shape, arg.stride(), arg.dtype,
-                  arg.device) if isinstance(arg, Tensor) else arg
-                 for arg in args)
+def _call(function: Callable, x: Tensor, *args) -> Tuple[Tensor, ...]:
+    # All on which the compiled code depends, and so in place of guards
+    key = tuple((arg.shape, arg.stride(), arg.dtype,
+                 arg.device) if isinstance(arg, Tensor) else arg
+                for arg in (x, *args))
+    narrow = x.shape[-1] < FLOATS_IN_VECTOR
+    compiled = _compile(function, narrow, torch.get_num_threads(), key)
+    return compiled(x, *args)
 
 
 @lru_cache(maxsize=None)
-def _compile(function: Callable, key: Tuple[Any, ...]) -> Callable:
+def _compile(function: Callable, narrow: bool, *key: Any) -> Callable:
     # Dynamo counts the compilations of one code object and gives up at its
     # recompile limit, 8: so each shape gets a code object of its own.
     code = function.__code__
@@ -39,15 +46,17 @@ def _compile(function: Callable, key: Tuple[Any, ...]) -> Callable:
     return torch.compile(copy,
                          fullgraph=True,
                          dynamic=False,
-                         options=_options())
+                         options=_options(narrow))
 
 
-def _options() -> dict:
-    # The images of `_conv` have many small channels: channels_last, which
-    # Inductor would make of them, leaves its own loops without vectors.
+def _options(narrow: bool) -> dict:
+    # The images of `conv_weight_grad` have many small channels: channels_last,
+    # which Inductor would make of them, leaves its own loops without vectors.
     options = {'layout_optimization': False}
-    if torch.backends.cpu.get_cpu_capability() == 'AVX512':
-        # With vectors of 16, Inductor starts threads inside the loop over
-        # pixels where an image is narrower than 16, as that of layer3 is.
+    if torch.backends.cpu.get_cpu_capability() == 'AVX512' and narrow:
+        # Inductor would start threads inside the loop over the pixels of an
+        # image that is narrower than a vector.
         options['cpp.simdlen'] = 256
+    if hasattr(torch.compiler, 'skip_all_guards_unsafe'):  # torch >= 2.8
+        options['guard_filter_fn'] = torch.compiler.skip_all_guards_unsafe
     return options

@@ -9,9 +9,8 @@ perhaps an *inner* set, whose gates refine what the outer ones see::
 
 What costs the reference its time is avoided here:
 
-- A ``Conv3d`` from two channels to one is slow everywhere. As a ``Conv2d``
-  over blocks of one axis, whose weight repeats the kernel along a band, it has
-  enough channels for the libraries to be fast (:func:`_conv`).
+- A ``Conv3d`` from two channels to one is slow everywhere; see
+  :mod:`.stencil`.
 - The mean of the three outer gates is never written down.
 - The backward pass (:func:`backward`) is given ``x`` and what is small of the
   rest. It is written out by hand, because differentiating :func:`forward`
@@ -28,23 +27,22 @@ import math
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .clips import from_clips, to_clips
 from .reference import AXES
-
-# Slices of the banded axis that one Conv2d computes: with the one on either
-# side it needs, and two pooled channels, it reads 32 channels.
-BLOCK = 14
+from .stencil import conv, conv_weight_grad
 
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
             stats: Optional[Tensor], eps: float, inner: str, outer: str,
+            num_segments: int,
             keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
     Args:
-        x (Tensor): ``[N, C, T, H, W]``, any strides.
+        x (Tensor): ``[N, C, T, H, W]``, or ``[N * T, C, H, W]`` with
+            ``T = num_segments``; any strides.
         weight (Tensor): Kernels of the gates, ``[G, 2, 3, 3, 3]``.
         scale (Tensor): Weights of the norms, ``[G]``.
         shift (Tensor): Biases of the norms, ``[G]``.
@@ -53,6 +51,7 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         eps (float): Added to the variance.
         inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
         outer (str): Axes of the outer gates.
+        num_segments (int): Frames per clip of 4-D input; any for 5-D.
         keep (bool): Whether there will be a backward pass.
 
     Returns:
@@ -62,6 +61,7 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         of the maxima (see :func:`_keep`).
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
+    folded, x = x, to_clips(x, num_segments)
     split = len(inner)
     z, inner_gates = x, []
     if inner:
@@ -70,18 +70,18 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     outer_gates = _gates(z, outer, parameters[split:], keep)
     out = _weigh(x, outer_gates)
     gates = inner_gates + outer_gates
-    return (out, torch.stack([g.stats for g in gates]),
+    return (from_clips(out, folded), torch.stack([g.stats for g in gates]),
             *_keep(x, gates if keep else []))
 
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
              shift: Tensor, stats: Tensor, kept: Tensor, places: Tensor,
-             batch_stats: bool, eps: float, inner: str,
-             outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+             batch_stats: bool, eps: float, inner: str, outer: str,
+             num_segments: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`.
 
     Args:
-        grad (Tensor): Gradient of the output, ``[N, C, T, H, W]``.
+        grad (Tensor): Gradient of the output, of its shape.
         stats (Tensor): What :func:`forward` returned, and so are ``kept`` and
             ``places``.
         batch_stats (bool): Whether they are those of the batch, and hence
@@ -92,6 +92,8 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
         ``shift``.
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
+    folded, x = x, to_clips(x, num_segments)
+    grad = to_clips(grad, num_segments)
     gates = _restore(x, inner, outer, parameters, kept, places)
     inner_gates, outer_gates = gates[:len(inner)], gates[len(inner):]
 
@@ -107,9 +109,11 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
         _unpool(grad_x, grads_outer, outer_gates)
 
     grads = grads_inner + grads_outer
-    return (grad_x, torch.stack([g.weight for g in grads]).to(weight.dtype),
-            torch.stack([g.scale for g in grads]).to(scale.dtype),
-            torch.stack([g.shift for g in grads]).to(shift.dtype))
+    weights, scales, shifts = (torch.stack(t)
+                               for t in zip(*[(g.weight, g.scale, g.shift)
+                                              for g in grads]))
+    return (from_clips(grad_x, folded), weights.to(weight.dtype),
+            scales.to(scale.dtype), shifts.to(shift.dtype))
 
 
 class _Parameters(NamedTuple):
@@ -161,7 +165,7 @@ def _gates(x: Tensor, axes: str, parameters: List[_Parameters],
 def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool,
           share: float) -> _Gate:
     pooled, places = _pool(x, axis, p.weight.dtype, keep)
-    response = _conv(pooled, p.weight)
+    response = conv(pooled, p.weight)
     stats = p.stats
     if stats is None:
         stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
@@ -182,9 +186,9 @@ def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
     the pooled volumes and responses, and the places of the maxima."""
     if not gates:
         dtype = torch.promote_types(x.dtype, torch.float32)
-        return x.new_empty(0, dtype=dtype), x.new_empty(0, dtype=torch.int16)
+        return x.new_empty(0, dtype=dtype), x.new_empty(0, dtype=place_type(x))
     kept = [t.flatten() for g in gates for t in (g.pooled, g.response)]
-    places = [g.places.flatten().to(_place_type(x)) for g in gates]
+    places = [g.places.flatten().to(place_type(x)) for g in gates]
     return torch.cat(kept), torch.cat(places)
 
 
@@ -212,8 +216,9 @@ def _restore(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
     return gates
 
 
-def _place_type(x: Tensor) -> torch.dtype:
-    return torch.int16 if max(x.shape) < 2**15 else torch.int32
+def place_type(x: Tensor) -> torch.dtype:
+    """The smallest integers of which the compiler makes vectors."""
+    return torch.uint8 if max(x.shape) <= 2**8 else torch.int32
 
 
 def _gates_backward(product: Tensor, gates: List[_Gate],
@@ -235,19 +240,29 @@ def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
         grad = grad - (shift + normed * scale) / grad.numel()
     grad = grad * (p.scale * deviation)
     # The transpose of a convolution is one with the kernel turned round.
-    pooled = _conv(grad, p.weight.flip(2, 3, 4).transpose(0, 1))
-    return _Grads(pooled, _conv_weight_grad(g.pooled, grad), scale, shift)
+    pooled = conv(grad, p.weight.flip(2, 3, 4).transpose(0, 1))
+    return _Grads(pooled, conv_weight_grad(g.pooled, grad), scale, shift)
 
 
 def _pool(x: Tensor, axis: str, dtype: torch.dtype,
           with_places: bool) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and mean along an axis, as a volume of two channels."""
     dim = AXES[axis][0]
-    if with_places:
-        maximum, places = x.max(dim, keepdim=True)
-        places = _to_volume(places, axis)
+    places = None
+    if not with_places:
+        maximum = x.amax(dim, keepdim=True)
+    elif torch.compiler.is_compiling():
+        # The compiler makes no vectors of max() with indices, nor of whole
+        # numbers; the first of equal maxima is what max() takes, too. It does
+        # not round what it does not write down, but the maximum it does.
+        x = x.to(dtype)
+        maximum = x.amax(dim, keepdim=True)
+        places = torch.where(x == maximum, _along(x, dim), x.shape[dim])
+        places = places.amin(dim, keepdim=True)
     else:
-        maximum, places = x.amax(dim, keepdim=True), None
+        maximum, places = x.max(dim, keepdim=True)
+    if places is not None:
+        places = _to_volume(places, axis)
     mean = x.mean(dim, keepdim=True, dtype=dtype)
     # 2 x map -> [N, 2, D1, D2, D3]
     pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
@@ -265,11 +280,8 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
         places = _from_volume(gate.places, gate.axis)
         if torch.compiler.is_compiling():
             # A comparison fuses with its neighbours; a scatter does not.
-            shape = [-1 if d == dim else 1 for d in range(5)]
-            along = torch.arange(into.shape[dim],
-                                 dtype=places.dtype,
-                                 device=into.device)
-            into += torch.where(along.view(shape) == places, maximum, 0)
+            here = _along(into, dim) == places.to(torch.float32)
+            into += torch.where(here, maximum, 0)
         else:
             into.scatter_add_(dim, places.long(), maximum)
     return into
@@ -288,6 +300,13 @@ def _weigh(x: Tensor,
     return into
 
 
+def _along(x: Tensor, dim: int) -> Tensor:
+    """0, 1, ... along ``dim``, of size 1 along the others."""
+    shape = [-1 if d == dim else 1 for d in range(x.dim())]
+    return torch.arange(x.shape[dim], dtype=torch.float32,
+                        device=x.device).view(shape)
+
+
 def _to_volume(x: Tensor, axis: str) -> Tensor:
     # [N, C, T, H, W] with size 1 at dim -> [N, 1, D1, D2, D3]
     dim, rest = AXES[axis]
@@ -299,86 +318,3 @@ def _from_volume(volume: Tensor, axis: str) -> Tensor:
     dim, rest = AXES[axis]
     order = (0, dim) + rest
     return volume.permute([order.index(d) for d in range(5)])
-
-
-def _conv(volume: Tensor, weight: Tensor) -> Tensor:
-    """3x3x3 convolution, padding 1, ``weight [O, I, 3, 3, 3]``.
-
-    D1 is cut into blocks, a batch of images ``D2 x D3`` whose channels are the
-    slices of a block, so that a slice and its two neighbours are three
-    channels of one image.
-    """
-    n, _, d1, d2, d3 = volume.shape
-    out = F.conv2d(_blocks(volume), _band(weight, d1), padding=1)
-    return _from_blocks(out.unflatten(1, (weight.shape[0], -1)), n, d1)
-
-
-def _conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
-    """Gradient ``[2, 3, 3, 3]`` of the kernel of one gate."""
-    images = _blocks(volume)
-    block, halo = _block(volume.shape[2])
-    grad = _to_blocks(grad, block, 0)
-    like_band = images.new_empty(block, images.shape[1], 3, 3)
-    band = torch.ops.aten.convolution_backward(grad, images, like_band, None,
-                                               [1, 1], [1, 1], [1, 1], False,
-                                               [0, 0], 1,
-                                               [False, True, False])[1]
-    # [block, 2 * slices, 3, 3] -> [block, block + 2, 2, 3, 3], whose row b has
-    # the kernel at b, b + 1, b + 2
-    band = band.unflatten(1, (2, -1)).transpose(1, 2)
-    band = F.pad(band, (0, 0) * 3 + (1 - halo, 1 - halo))
-    # Rows one longer put the kernels below each other, as in _band.
-    band = F.pad(band.flatten(0, 1), (0, 0) * 3 + (0, block))
-    band = band.unflatten(0, (block, block + 3))
-    return band[:, :3].sum(0).transpose(0, 1)
-
-
-def _block(d1: int) -> Tuple[int, int]:
-    """Slices in a block, and how many of its neighbours' it needs."""
-    return (d1, 0) if d1 <= BLOCK else (BLOCK, 1)
-
-
-def _blocks(volume: Tensor) -> Tensor:
-    return _to_blocks(volume, *_block(volume.shape[2]))
-
-
-def _to_blocks(volume: Tensor, block: int, halo: int) -> Tensor:
-    """``[N, I, D1, D2, D3]`` to ``[N * blocks, I * (block + 2 * halo), D2,
-    D3]``, with ``halo`` slices of the neighbours at each end, zeros beyond
-    the volume."""
-    d1 = volume.shape[2]
-    blocks = -(-d1 // block)
-    if blocks == 1:
-        return volume.flatten(1, 2)
-    padding = (halo, blocks * block - d1 + halo)
-    volume = F.pad(volume, (0, 0, 0, 0) + padding)
-    # -> [N, I, blocks, D2, D3, slices] -> [N, blocks, I, slices, D2, D3]
-    volume = volume.unfold(2, block + 2 * halo, block)
-    return volume.permute(0, 2, 1, 5, 3, 4).flatten(0, 1).flatten(1, 2)
-
-
-def _from_blocks(images: Tensor, n: int, d1: int) -> Tensor:
-    # [N * blocks, O, block, D2, D3] -> [N, O, D1, D2, D3]
-    if len(images) == n:
-        return images
-    images = images.unflatten(0, (n, -1)).transpose(1, 2)
-    return images.flatten(2, 3)[:, :, :d1]
-
-
-def _band(weight: Tensor, d1: int) -> Tensor:
-    """``[O, I, 3, 3, 3]`` to ``[O * block, I * (block + 2 * halo), 3, 3]``.
-
-    With halo, output slice b sees the input slices b, b + 1 and b + 2, by the
-    first, middle and last planes of the kernel. A row of the band is as long
-    as the kernel with ``block - 1`` zeros; written one zero longer, without a
-    gap, each row starts one further right than the row above.
-    """
-    block, halo = _block(d1)
-    # [O, I, 3, 3, 3] -> [3, O, I, 3, 3] -> [block + 3, O, I, 3, 3]
-    rows = F.pad(weight.permute(2, 0, 1, 3, 4), (0, 0) * 4 + (0, block))
-    rows = rows.expand(block, *rows.shape).flatten(0, 1)
-    band = rows[:block * (block + 2)].unflatten(0, (block, block + 2))
-    if not halo:  # a single block: what lies beyond it is zero
-        band = band[:, 1:-1]
-    # [block, slices, O, I, 3, 3] -> [O, block, I, slices, 3, 3]
-    return band.permute(2, 0, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)

@@ -5,7 +5,7 @@ need not look into it. Its backward pass is a second operator. From the forward
 pass it needs the input (see :mod:`.recompute`), the weights, and what the path
 keeps that is small.
 """
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import reference
+from .clips import to_clips
+from .fused import place_type
 from .recompute import keep
 
 Grads = Tuple[Tensor, Tensor, Tensor, Tensor]
@@ -38,25 +40,25 @@ def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     For the others, and what is returned, see :func:`.fused.forward`.
     """
     with _autocast_off(x):
-        out, *others = _implementation(path).forward(
-            _to_clips(x, num_segments), weight, scale, shift, stats, eps,
-            inner, outer, keep)
-    return (_from_clips(out, x), *others)
+        out, *others = _implementation(path).forward(x, weight, scale, shift,
+                                                     stats, eps, inner, outer,
+                                                     num_segments, keep)
+    return (_as_promised(out, x), *others)
 
 
 @attention.register_fake
 def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, keep,
       path):
-    clips = _to_clips(x, num_segments)
+    clips = to_clips(x, num_segments)
     size = 0
     if keep and path != 'triton':
         size = sum(clips.numel() // clips.shape[reference.AXES[axis][0]]
                    for axis in inner + outer)
     dtype = torch.promote_types(x.dtype, torch.float32)
-    places = torch.int16 if max(clips.shape) < 2**15 else torch.int32
-    return (torch.empty_like(x), x.new_empty(len(weight), 2, dtype=dtype),
-            x.new_empty(3 * size, dtype=dtype), x.new_empty(size,
-                                                            dtype=places))
+    kept = x.new_empty(3 * size, dtype=dtype)
+    places = x.new_empty(size, dtype=place_type(clips))
+    stats = x.new_empty(len(weight), 2, dtype=dtype)
+    return torch.empty_like(x), stats, kept, places
 
 
 @torch.library.custom_op('aia_mmaction::attention_backward', mutates_args=())
@@ -68,9 +70,9 @@ def attention_backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
     """Gradients of :func:`attention`; see :func:`.fused.backward`."""
     with _autocast_off(x):
         grad_x, *grads = _implementation(path).backward(
-            _to_clips(grad, num_segments), _to_clips(x, num_segments), weight,
-            scale, shift, stats, kept, places, batch_stats, eps, inner, outer)
-    return (_from_clips(grad_x, x), *grads)
+            grad, x, weight, scale, shift, stats, kept, places, batch_stats,
+            eps, inner, outer, num_segments)
+    return (_as_promised(grad_x, x), *grads)
 
 
 @attention_backward.register_fake
@@ -112,14 +114,14 @@ def _differentiable_backward(grad: Tensor, x: Tensor, weight: Tensor,
                              outer: str, num_segments: int,
                              path: str) -> Tuple[Optional[Tensor], ...]:
     inputs = x, weight, scale, shift
-    out = reference_attention(_to_clips(x, num_segments), weight, scale, shift,
+    out = reference_attention(to_clips(x, num_segments), weight, scale, shift,
                               None if batch_stats else stats, eps, inner,
                               outer)
     wanted = [t for t in inputs if t.requires_grad]
     grads = iter(
         torch.autograd.grad(out,
                             wanted,
-                            _to_clips(grad, num_segments),
+                            to_clips(grad, num_segments),
                             create_graph=True))
     return tuple(next(grads) if t.requires_grad else None for t in inputs)
 
@@ -160,24 +162,18 @@ def _implementation(path: str) -> ModuleType:
 
 def _autocast_off(x: Tensor) -> AbstractContextManager:
     # Implementations choose their precision themselves.
+    if not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _to_clips(x: Tensor, num_segments: int) -> Tensor:
-    if x.dim() == 5:
-        return x
-    # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
-    return x.unflatten(0, (-1, num_segments)).transpose(1, 2)
-
-
-def _from_clips(x: Tensor, like: Tensor) -> Tensor:
-    """Undo :func:`_to_clips`, with the strides that the fakes promise."""
-    if like.dim() == 4:
-        # [N, C, T, H, W] -> [N, T, C, H, W] -> [N * T, C, H, W]
-        x = x.transpose(1, 2).flatten(0, 1)
+def _as_promised(x: Tensor, like: Tensor) -> Tensor:
+    """With the strides of the fakes, and not a view."""
     promised = torch.empty_like(like).stride()
     if x.stride() != promised:
-        x = x.new_empty_strided(x.shape, promised).copy_(x)
+        return x.new_empty_strided(x.shape, promised).copy_(x)
+    if not x._is_view():
+        return x
     # An output of an operator must not be a view, or the activation after it
     # could not work in place: the same memory as a tensor of its own.
     return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(),

@@ -164,11 +164,27 @@ class TestFused:
 class TestCompiled:
 
     @pytest.mark.slow
-    @pytest.mark.parametrize('cls,training', [(CinST, True), (STinC, False)])
-    def test_parity(self, cls, training, calls):
-        layer = build(cls, 'compiled', training)
-        assert deviations(layer, *data((2, 17, 4, 9, 7))) == {}
+    @pytest.mark.parametrize('cls,shape,dtype,training', [
+        (CinST, (2, 17, 4, 9, 7), torch.float32, True),
+        (STinC, (1, 5, 16, 15, 29), torch.float32, True),
+        (STinC, (4, 17, 9, 7), torch.float32, False),
+    ])
+    def test_parity(self, cls, shape, dtype, training, calls):
+        layer = build(cls, 'compiled', training, num_segments=2)
+        assert deviations(layer, *data(shape, dtype)) == {}
         assert calls == ['compiled.forward', 'compiled.backward']
+
+    @pytest.mark.slow
+    def test_every_maximum_has_a_place(self):
+        """Also if it is rounded to half precision, and its origin is not."""
+        x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(4, 2, 3, 3, 3)
+        args = None, 1e-5, 'C', 'THW', 0, True
+        *_, places = compiled.forward(x.bfloat16(), weight, torch.ones(4),
+                                      torch.zeros(4), *args)
+        sizes = [x.shape[dim] for dim in (1, 2, 3, 4)]
+        places = places.split([x.numel() // size for size in sizes])
+        for of_gate, size in zip(places, sizes):
+            assert set(of_gate.tolist()) == set(range(size))
 
     def test_compiles_once_for_a_shape(self, monkeypatch):
         """Not once for a layer, and without Dynamo's recompile limit."""

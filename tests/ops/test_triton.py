@@ -65,10 +65,10 @@ def check(layer, x, train, grad=None, expected=fused):
     weight, scale, shift, stats = parameters(layer, train)
     grad = torch.randn_like(x) if grad is None else grad
     out, used, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
-                                         *layer, True)
+                                         *layer, 0, True)
     assert [t.numel() for t in kept] == [0, 0]
     grads = attention.backward(grad, x, weight, scale, shift, used, *kept,
-                               train, EPS, *layer)
+                               train, EPS, *layer, 0)
     for each in (out, grads[0]):
         assert each.dtype == x.dtype
         assert each.stride() == torch.empty_like(x).stride()
@@ -82,9 +82,9 @@ def check(layer, x, train, grad=None, expected=fused):
     exact = [t.double() for t in (x, weight, scale, shift)]
     stats = None if train else stats.double()
     expected_out, *expected_kept = expected.forward(*exact, stats, EPS, *layer,
-                                                    True)
+                                                    0, True)
     expected_grads = expected.backward(grad.double(), *exact, *expected_kept,
-                                       train, EPS, *layer)
+                                       train, EPS, *layer, 0)
     assert_close(out, expected_out, 'output')
     assert_close(used, expected_kept[0], 'statistics')
     for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads,
@@ -96,15 +96,16 @@ class Reference:
     """The equations and autograd, in the form of :mod:`fused`."""
 
     @staticmethod
-    def forward(x, weight, scale, shift, stats, eps, inner, outer, keep):
+    def forward(x, weight, scale, shift, stats, eps, inner, outer,
+                num_segments, keep):
         out = reference_attention(x, weight, scale, shift, stats, eps, inner,
                                   outer)
         return out, *fused.forward(x, weight, scale, shift, stats, eps, inner,
-                                   outer, keep)[1:]
+                                   outer, num_segments, keep)[1:]
 
     @staticmethod
     def backward(grad, x, weight, scale, shift, stats, kept, places, train,
-                 eps, inner, outer):
+                 eps, inner, outer, num_segments):
         inputs = [
             t.detach().requires_grad_() for t in (x, weight, scale, shift)
         ]
@@ -255,10 +256,10 @@ def test_variance_of_what_is_far_from_zero():
     centre = torch.zeros_like(weight)
     centre[:, :, 1, 1, 1] = 1.
     x = random(2, 8, 4, 7, 7) + 3000
-    got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C',
+    got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C', 0,
                             False)[1]
     exact = [t.double() for t in (x, centre, scale, shift)]
-    expected = fused.forward(*exact, None, EPS, '', 'C', False)[1]
+    expected = fused.forward(*exact, None, EPS, '', 'C', 0, False)[1]
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=0)
 
 
@@ -268,7 +269,7 @@ def test_nan_spreads_as_in_the_reference(layer):
     x = random(2, 5, 4, 6, 6)
     x[0, 2, 1, 3, 3] = float('nan')
     args = *parameters(layer, False), EPS, *layer
-    out = attention.forward(x, *args, False)[0]
+    out = attention.forward(x, *args, 0, False)[0]
     expected = reference_attention(x, *args)
     assert not expected.isnan().all()
     assert torch.equal(out.isnan(), expected.isnan())
@@ -278,7 +279,7 @@ def test_float64_is_refused():
     x = torch.randn(1, 2, 3, 4, 5, dtype=torch.float64)
     args = *(t.cpu() for t in parameters(('', 'C'), False)), EPS, '', 'C'
     with pytest.raises(TypeError, match='got torch.float64; use another'):
-        attention.forward(x, *args, False)
+        attention.forward(x, *args, 0, False)
 
 
 def test_compiles_for_cuda(tmp_path):
@@ -325,9 +326,9 @@ def compile_all():
         for train in (True, False):
             weight, scale, shift, stats = parameters(layer, train)
             _, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
-                                         *layer, True)
+                                         *layer, 0, True)
             attention.backward(x, x, weight, scale, shift, *kept, train, EPS,
-                               *layer)
+                               *layer, 0)
 
 
 class Compile:

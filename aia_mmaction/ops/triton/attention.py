@@ -23,6 +23,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..clips import from_clips, to_clips
+from ..fused import place_type
 from . import kernels
 
 # Most pixels per side of the tiles that are reduced: up to 64 x 64 the maps of
@@ -40,12 +42,13 @@ WIDE = 2**31
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
             stats: Optional[Tensor], eps: float, inner: str, outer: str,
+            num_segments: int,
             keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
     Args:
-        x (Tensor): ``[N, C, T, H, W]``, any strides; float16, bfloat16 or
-            float32.
+        x (Tensor): ``[N, C, T, H, W]``, or ``[N * T, C, H, W]`` with
+            ``T = num_segments``; any strides; float16, bfloat16 or float32.
         weight (Tensor): Kernels of the gates, ``[G, 2, 3, 3, 3]``.
         scale (Tensor): Weights of the norms, ``[G]``.
         shift (Tensor): Biases of the norms, ``[G]``.
@@ -54,6 +57,7 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         eps (float): Added to the variance.
         inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
         outer (str): Axes of the outer gates.
+        num_segments (int): Frames per clip of 4-D input; any for 5-D.
         keep (bool): Nothing is kept for :func:`backward` in any case.
 
     Returns:
@@ -61,6 +65,7 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         used, the variance being the biased one, float32; and two empty
         tensors, what is kept.
     """
+    folded, x = x, to_clips(x, num_segments)
     out = torch.empty_like(x)
     plan = _plan(x, out)
     groups = _groups(plan, inner, outer, weight, scale, shift)
@@ -70,18 +75,18 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         pooled, _ = _pool(plan, group, x, gates)
         gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
     _weigh(plan, groups[-1], x, gates, out)
-    return (out, used, x.new_empty(0, dtype=torch.float32),
-            x.new_empty(0, dtype=torch.int16))
+    return (from_clips(out, folded), used, x.new_empty(0, dtype=torch.float32),
+            x.new_empty(0, dtype=place_type(x)))
 
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
              shift: Tensor, stats: Tensor, kept: Tensor, places: Tensor,
-             batch_stats: bool, eps: float, inner: str,
-             outer: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+             batch_stats: bool, eps: float, inner: str, outer: str,
+             num_segments: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`, from its inputs alone.
 
     Args:
-        grad (Tensor): Gradient of the output, ``[N, C, T, H, W]``.
+        grad (Tensor): Gradient of the output, of its shape.
         x (Tensor): As in :func:`forward`, and so are the others.
         stats (Tensor): What :func:`forward` returned, and so are the empty
             ``kept`` and ``places``.
@@ -92,6 +97,8 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
         tuple[Tensor, ...]: Gradients of ``x``, ``weight``, ``scale`` and
         ``shift``.
     """
+    folded, x = x, to_clips(x, num_segments)
+    grad = to_clips(grad, num_segments)
     grad_x = torch.empty_like(x)
     # The kernels know one layout of all that has the shape of the output.
     if grad.dtype != x.dtype or grad.stride() != grad_x.stride():
@@ -127,7 +134,8 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
     _grad_x(plan, groups[-1], grad, backs, grad_x)
     grad_weight, grad_affine = (torch.cat(parts) for parts in zip(*results))
     # Copies, as results of an operator must not share memory
-    return (grad_x, grad_weight.view_as(weight).to(weight.dtype),
+    return (from_clips(grad_x,
+                       folded), grad_weight.view_as(weight).to(weight.dtype),
             grad_affine[:, 0].to(scale.dtype,
                                  copy=True), grad_affine[:, 1].to(shift.dtype,
                                                                   copy=True))
