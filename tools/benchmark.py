@@ -26,7 +26,9 @@ import copy
 import gc
 import json
 import os
+import sys
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -133,19 +135,21 @@ class Setting:
             torch.cuda.synchronize()
         return time.perf_counter()
 
+    def seconds(self, function):
+        start = self.now()
+        function()
+        return self.now() - start
+
+    def first_calls(self, functions):
+        """Seconds of each function when it is new, and may have to compile."""
+        return {name: self.seconds(f) for name, f in functions.items()}
+
     def interleave(self, functions):
-        """Median seconds of each function, and seconds of its first call."""
-        first, times = {}, {name: [] for name in functions}
-        for name, function in functions.items():
-            start = self.now()
-            function()
-            first[name] = self.now() - start
-        for _ in range(self.repeats + 2):
-            for name, function in functions.items():
-                start = self.now()
-                function()
-                times[name].append(self.now() - start)
-        return {name: median(t[2:]) for name, t in times.items()}, first
+        """Median seconds of each function."""
+        rounds = [
+            self.first_calls(functions) for _ in range(2 + self.repeats)
+        ][2:]
+        return {name: median(r[name] for r in rounds) for name in functions}
 
 
 def is_3d(cfg):
@@ -213,20 +217,25 @@ def compare(name, layer, x):
             'tests/ops, and use another impl until it is mended.')
 
 
-def measure_inference(models, x, setting):
+def measure_time(models, x, setting, functions):
+    """Seconds of each function, and of its first call."""
+    first = setting.first_calls(functions)
     for name, model in models.items():
-        model.eval()
         verify(name, model, x, setting)
+    return setting.interleave(functions), first
+
+
+def measure_inference(models, x, setting):
 
     @torch.no_grad()
     def infer(model):
         with setting.autocast():
             model(x, mode='tensor')
 
-    return setting.interleave({
-        name: lambda m=m: infer(m)
-        for name, m in models.items()
-    })
+    for model in models.values():
+        model.eval()
+    functions = {n: partial(infer, m) for n, m in models.items()}
+    return measure_time(models, x, setting, functions)
 
 
 def training_step(model, x, setting):
@@ -243,13 +252,10 @@ def training_step(model, x, setting):
 
 
 def measure_training(models, x, setting):
-    for name, model in models.items():
+    for model in models.values():
         model.train()
-        verify(name, model, x, setting)
-    return setting.interleave({
-        n: training_step(m, x, setting)
-        for n, m in models.items()
-    })
+    functions = {n: training_step(m, x, setting) for n, m in models.items()}
+    return measure_time(models, x, setting, functions)
 
 
 def measure_kept(models, x, setting):
@@ -345,6 +351,7 @@ def measure_network(config,
              input='x'.join(map(str, x.shape))) for name in models
     ]
     for metric in metrics:
+        print(f'{config}, {tuple(x.shape)}: {metric} ...', file=sys.stderr)
         measure, unit, scale = METRICS[metric]
         values, first = measure(models, x, setting)
         for row, name in zip(rows, models):
@@ -387,20 +394,20 @@ def measure_layer(name, layers, x, setting):
             out = layer(leaf)
         out.backward(grad)
 
+    functions = {impl: partial(infer, m) for impl, m in layers.items()}
+    for layer in layers.values():
+        layer.eval()
+    first = setting.first_calls(functions)
     for training in (True, False):
         for impl, layer in layers.items():
             compare(impl, layer.train(training), x)
-    inference, first = setting.interleave({
-        **{
-            i: lambda m=m: infer(m)
-            for i, m in layers.items()
-        }, 'copy': lambda: other.copy_(x)
-    })
+    copying = partial(other.copy_, x)
+    inference = setting.interleave(dict(functions, copy=copying))
     for layer in layers.values():
         layer.train()
-    training, _ = setting.interleave({
-        i: lambda m=m: train(m)
-        for i, m in layers.items()
+    training = setting.interleave({
+        impl: partial(train, m)
+        for impl, m in layers.items()
     })
     # A copy reads and writes once. The layer cannot do with less than three
     # reads and a write, and one of each less without an inner gate.
@@ -524,7 +531,11 @@ def plot(rows, path):
         axis.set_title(metric.replace(' ratio', ', plain = 1'), fontsize=10)
         axis.margins(x=0.15)
         axis.invert_yaxis()
-    axes[0, -1].legend(fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles,
+                  labels,
+                  loc='outside upper center',
+                  ncols=len(labels))
     figure.savefig(path, dpi=120)
 
 
