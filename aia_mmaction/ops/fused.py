@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from .clips import from_clips, to_clips
+from .recompute import restore
 from .reference import AXES
 from .stencil import conv, conv_weight_grad
 
@@ -74,14 +75,17 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
             *_keep(x, gates if keep else []))
 
 
-def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
-             shift: Tensor, stats: Tensor, kept: Tensor, places: Tensor,
-             batch_stats: bool, eps: float, inner: str, outer: str,
+def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
+             scale: Tensor, shift: Tensor, stats: Tensor, kept: Tensor,
+             places: Tensor, batch_stats: bool, eps: float, inner: str,
+             outer: str,
              num_segments: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`.
 
     Args:
         grad (Tensor): Gradient of the output, of its shape.
+        x (Tensor), affine (Tensor, optional): The input, or what
+            :func:`.recompute.restore` makes it of.
         stats (Tensor): What :func:`forward` returned, and so are ``kept`` and
             ``places``.
         batch_stats (bool): Whether they are those of the batch, and hence
@@ -92,7 +96,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
         ``shift``.
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
-    folded, x = x, to_clips(x, num_segments)
+    folded, x = x, to_clips(restore(x, affine), num_segments)
     grad = to_clips(grad, num_segments)
     gates = _restore(x, inner, outer, parameters, kept, places)
     inner_gates, outer_gates = gates[:len(inner)], gates[len(inner):]

@@ -62,22 +62,23 @@ def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, keep,
 
 
 @torch.library.custom_op('aia_mmaction::attention_backward', mutates_args=())
-def attention_backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
-                       shift: Tensor, stats: Tensor, kept: Tensor,
-                       places: Tensor, batch_stats: bool, eps: float,
-                       inner: str, outer: str, num_segments: int,
+def attention_backward(grad: Tensor, x: Tensor, affine: Optional[Tensor],
+                       weight: Tensor, scale: Tensor, shift: Tensor,
+                       stats: Tensor, kept: Tensor, places: Tensor,
+                       batch_stats: bool, eps: float, inner: str, outer: str,
+                       num_segments: int,
                        path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`attention`; see :func:`.fused.backward`."""
     with _autocast_off(x):
         grad_x, *grads = _implementation(path).backward(
-            grad, x, weight, scale, shift, stats, kept, places, batch_stats,
-            eps, inner, outer, num_segments)
+            grad, x, affine, weight, scale, shift, stats, kept, places,
+            batch_stats, eps, inner, outer, num_segments)
     return (_as_promised(grad_x, x), *grads)
 
 
 @attention_backward.register_fake
-def _(grad, x, weight, scale, shift, stats, kept, places, batch_stats, eps,
-      inner, outer, num_segments, path):
+def _(grad, x, affine, weight, scale, shift, stats, kept, places, batch_stats,
+      eps, inner, outer, num_segments, path):
     return tuple(torch.empty_like(t) for t in (x, weight, scale, shift))
 
 
@@ -93,15 +94,16 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
     weight, scale, shift, stats, kept, places, *x = ctx.saved_tensors
-    inputs = ctx.kept_x.restore(x), weight, scale, shift
     if torch.is_grad_enabled():
         # Somebody is to differentiate these gradients, which the reference
         # can do.
-        grads = _differentiable_backward(grad, *inputs, stats, ctx.batch_stats,
-                                         *ctx.options)
+        grads = _differentiable_backward(grad, ctx.kept_x.differentiable(x),
+                                         weight, scale, shift, stats,
+                                         ctx.batch_stats, *ctx.options)
     else:
-        grads = attention_backward(grad, *inputs, stats, kept, places,
-                                   ctx.batch_stats, *ctx.options)
+        grads = attention_backward(grad, *ctx.kept_x.affine(x), weight, scale,
+                                   shift, stats, kept, places, ctx.batch_stats,
+                                   *ctx.options)
     return (*grads, *[None] * 7)
 
 

@@ -2,10 +2,10 @@
 
 In the paper's place, behind a batch norm and before the activation, nobody
 else keeps the input, and keeping it costs TSN-R50 6 % of all that training
-keeps. But the norm keeps *its* input, and doing the norm again gives the same
-bits.
+keeps. But the norm keeps *its* input, and of each channel the mean and the
+variance, with which the norm is a multiplication and an addition.
 """
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -17,13 +17,41 @@ class Kept(NamedTuple):
     training: bool = False
     eps: Optional[float] = None
 
-    def restore(self, tensors: List[Optional[Tensor]]) -> Tensor:
-        """The input, from :attr:`tensors` as autograd gives them back."""
+    def differentiable(self, tensors: List[Tensor]) -> Tensor:
+        """The input as a function of what the norm saw, from :attr:`tensors`
+        as autograd gives them back."""
         if self.eps is None:
             return tensors[0]
-        x, weight, bias, mean, var = tensors
-        return torch.batch_norm(x, weight, bias, mean, var, self.training, 0.,
+        x, weight, bias, *stats = tensors
+        if self.training:
+            stats = None, None
+        return torch.batch_norm(x, weight, bias, *stats, self.training, 0.,
                                 self.eps, torch.backends.cudnn.enabled)
+
+    def affine(self, tensors: List[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
+        """What :func:`restore` takes, from the same tensors."""
+        if self.eps is None:
+            return tensors[0], None
+        x, weight, bias, mean, deviation = tensors
+        if not self.training:
+            deviation = 1 / torch.sqrt(deviation + self.eps)
+        slope = weight * deviation
+        return x, torch.stack([slope, bias - mean * slope])
+
+
+def restore(x: Tensor, affine: Optional[Tensor]) -> Tensor:
+    """The input again, to the same bits.
+
+    Args:
+        x (Tensor): ``[N, C, ...]``.
+        affine (Tensor, optional): Slope and offset of the channels,
+            ``[2, C]``; None where ``x`` is the input.
+    """
+    if affine is None:
+        return x
+    # [2, C] -> 2 x [C, 1, ...]
+    slope, offset = affine.view(2, -1, *[1] * (x.dim() - 2))
+    return torch.addcmul(offset, x.to(affine.dtype), slope).to(x.dtype)
 
 
 def keep(x: Tensor) -> Kept:
@@ -38,7 +66,9 @@ def keep(x: Tensor) -> Kept:
     if bias is None:  # no affine norm, or a frozen one
         return Kept([x])
     training = node._saved_training
-    stats = ([None, None] if training else
-             [node._saved_running_mean, node._saved_running_var])
+    if training:  # the mean, and one by the standard deviation
+        stats = node._saved_result1, node._saved_result2
+    else:
+        stats = node._saved_running_mean, node._saved_running_var
     return Kept([node._saved_input, node._saved_weight, bias, *stats],
                 training, node._saved_eps)

@@ -67,8 +67,8 @@ def check(layer, x, train, grad=None, expected=fused):
     out, used, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
                                          *layer, 0, True)
     assert [t.numel() for t in kept] == [0, 0]
-    grads = attention.backward(grad, x, weight, scale, shift, used, *kept,
-                               train, EPS, *layer, 0)
+    grads = attention.backward(grad, x, None, weight, scale, shift, used,
+                               *kept, train, EPS, *layer, 0)
     for each in (out, grads[0]):
         assert each.dtype == x.dtype
         assert each.stride() == torch.empty_like(x).stride()
@@ -83,8 +83,9 @@ def check(layer, x, train, grad=None, expected=fused):
     stats = None if train else stats.double()
     expected_out, *expected_kept = expected.forward(*exact, stats, EPS, *layer,
                                                     0, True)
-    expected_grads = expected.backward(grad.double(), *exact, *expected_kept,
-                                       train, EPS, *layer, 0)
+    expected_grads = expected.backward(grad.double(), exact[0], None,
+                                       *exact[1:], *expected_kept, train, EPS,
+                                       *layer, 0)
     assert_close(out, expected_out, 'output')
     assert_close(used, expected_kept[0], 'statistics')
     for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads,
@@ -104,8 +105,8 @@ class Reference:
                                    outer, num_segments, keep)[1:]
 
     @staticmethod
-    def backward(grad, x, weight, scale, shift, stats, kept, places, train,
-                 eps, inner, outer, num_segments):
+    def backward(grad, x, affine, weight, scale, shift, stats, kept, places,
+                 train, eps, inner, outer, num_segments):
         inputs = [
             t.detach().requires_grad_() for t in (x, weight, scale, shift)
         ]
@@ -327,8 +328,8 @@ def compile_all():
             weight, scale, shift, stats = parameters(layer, train)
             _, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
                                          *layer, 0, True)
-            attention.backward(x, x, weight, scale, shift, *kept, train, EPS,
-                               *layer, 0)
+            attention.backward(x, x, None, weight, scale, shift, *kept, train,
+                               EPS, *layer, 0)
 
 
 class Compile:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..clips import from_clips, to_clips
 from ..fused import place_type
+from ..recompute import restore
 from . import kernels
 
 # Most pixels per side of the tiles that are reduced: up to 64 x 64 the maps of
@@ -79,15 +80,18 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
             x.new_empty(0, dtype=place_type(x)))
 
 
-def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
-             shift: Tensor, stats: Tensor, kept: Tensor, places: Tensor,
-             batch_stats: bool, eps: float, inner: str, outer: str,
+def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
+             scale: Tensor, shift: Tensor, stats: Tensor, kept: Tensor,
+             places: Tensor, batch_stats: bool, eps: float, inner: str,
+             outer: str,
              num_segments: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`, from its inputs alone.
 
     Args:
         grad (Tensor): Gradient of the output, of its shape.
-        x (Tensor): As in :func:`forward`, and so are the others.
+        x (Tensor), affine (Tensor, optional): The input, or what
+            :func:`.recompute.restore` makes it of.
+        weight (Tensor): As in :func:`forward`, and so are the others.
         stats (Tensor): What :func:`forward` returned, and so are the empty
             ``kept`` and ``places``.
         batch_stats (bool): Whether they are those of the batch, and hence
@@ -97,7 +101,7 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, scale: Tensor,
         tuple[Tensor, ...]: Gradients of ``x``, ``weight``, ``scale`` and
         ``shift``.
     """
-    folded, x = x, to_clips(x, num_segments)
+    folded, x = x, to_clips(restore(x, affine), num_segments)
     grad = to_clips(grad, num_segments)
     grad_x = torch.empty_like(x)
     # The kernels know one layout of all that has the shape of the output.
