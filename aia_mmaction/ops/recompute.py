@@ -32,10 +32,11 @@ class Kept(NamedTuple):
         """What :func:`restore` takes, from the same tensors."""
         if self.eps is None:
             return tensors[0], None
-        x, weight, bias, mean, deviation = tensors
+        # One by the standard deviation; of running statistics, the variance
+        x, weight, bias, mean, inverse = tensors
         if not self.training:
-            deviation = 1 / torch.sqrt(deviation + self.eps)
-        slope = weight * deviation
+            inverse = 1 / torch.sqrt(inverse + self.eps)
+        slope = weight * inverse
         return x, torch.stack([slope, bias - mean * slope])
 
 
@@ -66,7 +67,7 @@ def keep(x: Tensor) -> Kept:
     if bias is None:  # no affine norm, or a frozen one
         return Kept([x])
     training = node._saved_training
-    if training:  # the mean, and one by the standard deviation
+    if training:
         stats = node._saved_result1, node._saved_result2
     else:
         stats = node._saved_running_mean, node._saved_running_var
