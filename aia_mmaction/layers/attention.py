@@ -43,6 +43,10 @@ class ContextAttention(nn.Module):
             ``'compiled'``, ``'triton'``, or ``'auto'`` for the fastest that
             can (:mod:`aia_mmaction.ops.dispatch`). The environment variable
             ``AIA_MMACTION_IMPL`` replaces it. Defaults to ``'auto'``.
+        inplace (bool): As of ``nn.ReLU``, but only where no gradients are
+            needed and ``impl`` is not the reference: write the output over
+            the input. Insertion sets it before activations that work in
+            place. Defaults to False.
     """
 
     inner: str = ''
@@ -52,7 +56,8 @@ class ContextAttention(nn.Module):
     def __init__(self,
                  num_segments: Optional[int] = None,
                  norm_cfg: dict = dict(type='BN3d'),
-                 impl: str = 'auto') -> None:
+                 impl: str = 'auto',
+                 inplace: bool = False) -> None:
         super().__init__()
         if num_segments is not None and (not isinstance(num_segments, int)
                                          or num_segments < 1):
@@ -61,6 +66,7 @@ class ContextAttention(nn.Module):
                 f'positive int, the frames per clip, got {num_segments!r}.')
         self.num_segments = num_segments
         self.impl = ops.requested_impl(impl)
+        self.inplace = inplace
         self._path = None
         nested = self.inner != ''
         for axis in ops.AXES:
@@ -116,9 +122,12 @@ class ContextAttention(nn.Module):
         ]
         keep = torch.is_grad_enabled() and any(t.requires_grad
                                                for t in (x, *parameters))
-        out, stats, _, _ = ops.attention(x, *parameters, stats, norms[0].eps,
-                                         self.inner, self.outer,
-                                         self.num_segments or 0, keep, path)
+        args = (x, *parameters, stats, norms[0].eps, self.inner, self.outer,
+                self.num_segments or 0)
+        if self.inplace and not keep and not torch.compiler.is_compiling():
+            out, stats = x, ops.attention_(*args, path)
+        else:
+            out, stats, _, _ = ops.attention(*args, keep, path)
         if batch_stats:
             for gate, gate_stats in zip(gates, stats):
                 gate.track(gate_stats, shape)
@@ -156,7 +165,8 @@ class ContextAttention(nn.Module):
         check_whole_clips(x, self.num_segments, self)
 
     def extra_repr(self) -> str:
-        return f'num_segments={self.num_segments}, impl={self.impl!r}'
+        return (f'num_segments={self.num_segments}, impl={self.impl!r}, '
+                f'inplace={self.inplace}')
 
 
 @MODELS.register_module()

@@ -7,12 +7,12 @@ from .reference import (AXES, channel_context, cinst, context_gate,
                         context_pool, spatiotemporal_context, stinc)
 
 if hasattr(torch.library, 'custom_op'):  # torch >= 2.4
-    from .library import attention
+    from .library import attention, attention_
 else:
-    attention = None  # `choose` always takes the reference
+    attention = attention_ = None  # `choose` always takes the reference
 
 __all__ = [
-    'AXES', 'attention', 'channel_context', 'choose', 'cinst', 'context_gate',
-    'context_pool', 'from_clips', 'requested_impl', 'spatiotemporal_context',
-    'stinc', 'to_clips', 'uses_batch_stats'
+    'AXES', 'attention', 'attention_', 'channel_context', 'choose', 'cinst',
+    'context_gate', 'context_pool', 'from_clips', 'requested_impl',
+    'spatiotemporal_context', 'stinc', 'to_clips', 'uses_batch_stats'
 ]

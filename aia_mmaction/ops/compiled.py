@@ -21,6 +21,11 @@ def forward(x: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     return _call(fused.forward, x, *args)
 
 
+def forward_(x: Tensor, *args) -> Tensor:
+    """:func:`.fused.forward_`, compiled."""
+    return _call(fused.forward_, x, *args)
+
+
 def backward(grad: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`.fused.backward`, compiled."""
     return _call(fused.backward, grad, *args)

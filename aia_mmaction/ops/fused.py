@@ -24,6 +24,8 @@ D3]`` in the order of :data:`.reference.AXES`; a *map* is ``x`` with size 1 at
 its axis. ``G`` is the number of gates, inner before outer.
 """
 import math
+from functools import reduce
+from itertools import repeat
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
@@ -33,6 +35,9 @@ from .clips import from_clips, to_clips
 from .recompute import restore
 from .reference import AXES
 from .stencil import conv, conv_weight_grad
+
+# Elements of a map that are weighed at a time
+SLICE = 2**18
 
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
@@ -63,16 +68,28 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     folded, x = x, to_clips(x, num_segments)
-    split = len(inner)
-    z, inner_gates = x, []
-    if inner:
-        inner_gates = _gates(x, inner, parameters[:split], keep)
-        z = _weigh(x, inner_gates)
-    outer_gates = _gates(z, outer, parameters[split:], keep)
-    out = _weigh(x, outer_gates)
-    gates = inner_gates + outer_gates
+    gates = _gates(x, inner, outer, parameters, keep)
+    out = _weigh(x, gates[len(inner):])
     return (from_clips(out, folded), torch.stack([g.stats for g in gates]),
             *_keep(x, gates if keep else []))
+
+
+def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
+             stats: Optional[Tensor], eps: float, inner: str, outer: str,
+             num_segments: int) -> Tensor:
+    """Reweight a feature map in place, for no backward pass.
+
+    Args:
+        x (Tensor): What :func:`forward` takes, and so are the others.
+
+    Returns:
+        Tensor: The statistics.
+    """
+    parameters = _parameters(x, weight, scale, shift, stats, eps)
+    x = to_clips(x, num_segments)
+    gates = _gates(x, inner, outer, parameters, keep=False)
+    _weigh(x, gates[len(inner):], out=x)
+    return torch.stack([g.stats for g in gates])
 
 
 def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
@@ -106,7 +123,7 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
     if inner:
         grad_z = _unpool(torch.zeros_like(x), grads_outer, outer_gates)
         grads_inner = _gates_backward(grad_z * x, inner_gates, batch_stats)
-        _weigh(grad_z, inner_gates, into=grad_x)
+        grad_x += _weigh(grad_z, inner_gates, out=grad_z)
         _unpool(grad_x, grads_inner, inner_gates)
     else:
         grads_inner = []
@@ -125,6 +142,7 @@ class _Parameters(NamedTuple):
     scale: Tensor  # []
     shift: Tensor  # []
     stats: Optional[Tensor]  # [2]
+    affine: Optional[Tuple[Tensor, Tensor]]  # the norm's, with these
     eps: float
 
 
@@ -151,38 +169,50 @@ def _parameters(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     # Half precision is for what is large; the gates are small.
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight, scale, shift = (t.to(dtype) for t in (weight, scale, shift))
-    stats = [None] * len(weight) if stats is None else stats.to(dtype)
+    if stats is None:
+        stats = affines = [None] * len(weight)
+    else:
+        stats = stats.to(dtype)
+        affines = zip(*_affine(scale, shift, *stats.unbind(1), eps))
     return [
-        _Parameters(weight[i:i + 1], scale[i], shift[i], stats[i], eps)
-        for i in range(len(weight))
+        _Parameters(*p, eps)
+        for p in zip(weight.split(1), scale, shift, stats, affines)
     ]
 
 
-def _gates(x: Tensor, axes: str, parameters: List[_Parameters],
+def _affine(scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor,
+            eps: float) -> Tuple[Tensor, Tensor]:
+    """The norm as a multiplication and an addition."""
+    slope = scale * torch.rsqrt(variance + eps)
+    return slope, shift - mean * slope
+
+
+def _gates(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
            keep: bool) -> List[_Gate]:
-    return [
-        _gate(x, axis, p, keep, 1 / len(axes))
-        for axis, p in zip(axes, parameters)
-    ]
+    gates, z = [], x
+    for axis, p in zip(inner + outer, parameters):
+        if inner and len(gates) == len(inner):
+            z = _weigh(x, gates)
+        share = 1 / len(inner if len(gates) < len(inner) else outer)
+        gates.append(_gate(z, axis, p, keep, share))
+    return gates
 
 
 def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool,
           share: float) -> _Gate:
     pooled, places = _pool(x, axis, p.weight.dtype, keep)
     response = conv(pooled, p.weight)
-    stats = p.stats
+    stats, affine = p.stats, p.affine
     if stats is None:
         stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
-    gate = _norm_and_sigmoid(response, stats, p)
+        affine = _affine(p.scale, p.shift, *stats, p.eps)
+    gate = _norm_and_sigmoid(response, *affine)
     return _Gate(axis, p, pooled, places, response, gate, stats, share)
 
 
-def _norm_and_sigmoid(response: Tensor, stats: Tensor,
-                      p: _Parameters) -> Tensor:
-    # The norm as one multiply-add
-    slope = p.scale * torch.rsqrt(stats[1] + p.eps)
-    offset = p.shift - stats[0] * slope
-    return torch.addcmul(offset, response, slope).sigmoid()
+def _norm_and_sigmoid(response: Tensor, slope: Tensor,
+                      offset: Tensor) -> Tensor:
+    return torch.addcmul(offset, response, slope).sigmoid_()
 
 
 def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
@@ -212,7 +242,7 @@ def _restore(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
         pooled, response = kept[2 * i:2 * i + 2]
         pooled = pooled.view(shape[:1] + (2, ) + shape[2:])
         response = response.view(shape)
-        gate = _norm_and_sigmoid(response, p.stats, p)
+        gate = _norm_and_sigmoid(response, *p.affine)
         share = 1 / len(inner if i < len(inner) else outer)
         gates.append(
             _Gate(axis, p, pooled, places[i].view(shape), response, gate,
@@ -254,7 +284,7 @@ def _pool(x: Tensor, axis: str, dtype: torch.dtype,
     dim = AXES[axis][0]
     places = None
     if not with_places:
-        maximum = x.amax(dim, keepdim=True)
+        maximum = _amax(x, dim)
     elif torch.compiler.is_compiling():
         # The compiler makes no vectors of max() with indices, nor of whole
         # numbers; the first of equal maxima is what max() takes, too. It does
@@ -271,6 +301,16 @@ def _pool(x: Tensor, axis: str, dtype: torch.dtype,
     # 2 x map -> [N, 2, D1, D2, D3]
     pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
     return torch.cat(pooled, dim=1), places
+
+
+def _amax(x: Tensor, dim: int) -> Tensor:
+    # Over the last two axes, amax() makes no vectors on CPUs; the elementwise
+    # maximum of two halves does, which share the middle of an odd size.
+    while dim > 2 and x.shape[dim] > 8 and not torch.compiler.is_compiling():
+        half = -(-x.shape[dim] // 2)
+        x = torch.maximum(x.narrow(dim, 0, half),
+                          x.narrow(dim, x.shape[dim] - half, half))
+    return x.amax(dim, keepdim=True)
 
 
 def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
@@ -293,15 +333,25 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
 
 def _weigh(x: Tensor,
            gates: List[_Gate],
-           into: Optional[Tensor] = None) -> Tensor:
-    """``x`` times the mean of the gates, added to ``into`` if given."""
-    for gate in gates:
-        factor = _from_volume(gate.gate, gate.axis).to(x.dtype)
-        if into is None:
-            into = x * (factor * gate.share)
-        else:
-            into.addcmul_(x, factor, value=gate.share)
-    return into
+           out: Optional[Tensor] = None) -> Tensor:
+    """``x`` times the mean of the gates, written to ``out`` if given."""
+    # 1 to 3 x map
+    factors = [_from_volume(g.gate, g.axis) * g.share for g in gates]
+    if torch.compiler.is_compiling():
+        product = (x * reduce(torch.add, factors)).to(x.dtype)
+        return product if out is None else out.copy_(product)
+    if out is None:
+        out = torch.empty_like(x)
+    # Slice by slice, the mean of the gates stays in the cache.
+    dim = 2 if x.stride(2) > x.stride(1) else 1
+    size = max(1, SLICE * x.shape[dim] // x.numel())
+    factors = [
+        f.split(size, dim) if f.shape[dim] > 1 else repeat(f) for f in factors
+    ]
+    for into, part, *of_part in zip(out.split(size, dim), x.split(size, dim),
+                                    *factors):
+        torch.mul(part, reduce(torch.add, of_part), out=into)
+    return out
 
 
 def _along(x: Tensor, dim: int) -> Tensor:

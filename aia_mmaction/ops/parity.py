@@ -21,7 +21,11 @@ TOLERANCES = {
 def deviations(layer: nn.Module, x: Tensor, grad: Tensor) -> Dict[str, float]:
     """The :func:`relative_errors` beyond :data:`TOLERANCES`."""
     value, gradient = TOLERANCES[x.dtype]
-    bounds = dict(output=value, x=gradient, parameters=gradient, buffers=value)
+    bounds = dict(output=value,
+                  inference=value,
+                  x=gradient,
+                  parameters=gradient,
+                  buffers=value)
     errors = relative_errors(layer, x, grad)
     # "Not within", so that NaN is beyond.
     return {k: v for k, v in errors.items() if not v <= bounds[k]}
@@ -39,9 +43,9 @@ def relative_errors(layer: nn.Module, x: Tensor,
         grad (Tensor): The gradient of its output, like ``x``.
 
     Returns:
-        dict[str, float]: Relative errors of the ``output``, of the gradients
-        of ``x`` and of the ``parameters``, and of the ``buffers``, the running
-        statistics.
+        dict[str, float]: Relative errors of the ``output``, of the same as
+        ``inference`` without gradients, of the gradients of ``x`` and of the
+        ``parameters``, and of the ``buffers``, the running statistics.
     """
     layer = copy.deepcopy(layer)
     reference = copy.deepcopy(layer).double()
@@ -63,8 +67,11 @@ def _results(layer: nn.Module, x: Tensor, grad: Tensor) -> Dict[str, Tensor]:
     layer.zero_grad()
     out = layer(x)
     out.backward(grad)
+    with torch.no_grad():
+        inference = layer(x.clone())  # which may work in place
     return {
         'output': out.detach(),
+        'inference': inference,
         'x': x.grad,
         'parameters':
         torch.cat([p.grad.flatten() for p in layer.parameters()]),

@@ -45,6 +45,18 @@ class TestPlaces:
         expected = attention(conv2.bn(conv2.conv(x))).relu()
         assert torch.equal(conv2(x), expected)
 
+    @pytest.mark.parametrize('inplace', [True, False])
+    def test_works_in_place_where_the_activation_does(self, inplace):
+        plugins = [
+            dict(cfg=dict(type='CinST'), position=position)
+            for position in ('after_norm1', 'after_conv1')
+        ]
+        model = build_aia('tsn50',
+                          plugins=plugins,
+                          act_cfg=dict(type='ReLU', inplace=inplace))
+        for name, layer in attention_layers(model):
+            assert layer.inplace == (inplace and 'after_norm' in name)
+
     def test_where_the_block_has_no_activation(self):
         conv2 = build_aia('tsn').eval().layer1[0].conv2
         (_, attention), = attention_layers(conv2)

@@ -11,7 +11,7 @@ from torch import nn
 
 from aia_mmaction import (ChannelContext, CinST, SpatioTemporalContext, STinC,
                           ops)
-from aia_mmaction.ops import compiled, library
+from aia_mmaction.ops import compiled, fused, library
 from aia_mmaction.ops.parity import deviations
 
 from ..conftest import REPO, run
@@ -39,6 +39,24 @@ def data(shape, dtype=torch.float32):
     return torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
 
 
+def assert_inplace_is_the_same(layer, layout):
+    x = torch.randn(8, 6, 15, 13)
+    if layout == 'NCTHW':
+        x = x.view(2, 6, 4, 15, 13)
+    elif layout == 'channels_last':
+        x = x.contiguous(memory_format=torch.channels_last)
+    twin = copy.deepcopy(layer)
+    twin.inplace = True
+    with torch.no_grad():
+        expected = layer(x)
+        strides = x.stride()
+        assert twin(x) is x
+    assert x.stride() == strides
+    torch.testing.assert_close(x, expected)
+    for got, buffer in zip(twin.buffers(), layer.buffers()):
+        torch.testing.assert_close(got, buffer)
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Names of the implementations' functions that ran."""
@@ -52,6 +70,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(
         library, '_implementation', lambda path: SimpleNamespace(
             forward=partial(record, path, 'forward'),
+            forward_=partial(record, path, 'forward_'),
             backward=partial(record, path, 'backward')))
     return calls
 
@@ -95,6 +114,32 @@ class TestFused:
         x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
         cls()(x).sum().backward()
         assert calls == ['fused.forward', 'fused.backward']
+
+    @pytest.mark.parametrize('training', [True, False])
+    @pytest.mark.parametrize('layout', ['NCTHW', 'NCHW', 'channels_last'])
+    @pytest.mark.parametrize('cls', LAYERS)
+    def test_inplace(self, cls, layout, training, calls):
+        layer = build(cls, 'fused', training, num_segments=4)
+        assert_inplace_is_the_same(layer, layout)
+        assert calls == ['fused.forward', 'fused.forward_']
+
+    def test_slice_by_slice(self, monkeypatch):
+        x = torch.randn(2, 17, 4, 9, 7)
+        layer = build(CinST, 'fused')
+        expected = layer(x)
+        monkeypatch.setattr(fused, 'SLICE', 2 * 5 * 4 * 9 * 7)  # 5 channels
+        assert torch.equal(layer(x), expected)
+
+    def test_no_inplace_where_gradients_are_needed(self):
+        """Neither of the input nor of the weights."""
+        layer = CinST(inplace=True)
+        x = torch.randn(2, 3, 4, 5, 6)
+        before = x.clone()
+        layer(x).sum().backward()
+        assert torch.equal(x, before)
+        layer.requires_grad_(False)
+        layer(x.requires_grad_()).sum().backward()
+        assert torch.equal(x, before)
 
     def test_every_input_gets_a_gradient(self):
         layer = CinST()
@@ -170,9 +215,11 @@ class TestCompiled:
         (STinC, (4, 17, 9, 7), torch.float32, False),
     ])
     def test_parity(self, cls, shape, dtype, training, calls):
-        layer = build(cls, 'compiled', training, num_segments=2)
+        layer = build(cls, 'compiled', training, num_segments=2, inplace=True)
         assert deviations(layer, *data(shape, dtype)) == {}
-        assert calls == ['compiled.forward', 'compiled.backward']
+        assert calls == [
+            'compiled.forward', 'compiled.backward', 'compiled.forward_'
+        ]
 
     @pytest.mark.slow
     def test_every_maximum_has_a_place(self):
@@ -303,3 +350,8 @@ class TestGraphs:
             (torch.randn(shape, requires_grad=True), *parameters,
              torch.rand(4, 2) if stats else None, 1e-5, 'C', 'THW', 2, True,
              'fused'))
+        torch.library.opcheck(torch.ops.aia_mmaction.attention_.default,
+                              (torch.randn(shape), *(p.detach()
+                                                     for p in parameters),
+                               torch.rand(4, 2) if stats else None, 1e-5, 'C',
+                               'THW', 2, 'fused'))

@@ -153,6 +153,14 @@ class TestParity:
     def test_layouts(self, layer, layout):
         check(layer, LAYOUTS[layout](2, 6, 3, 5, 3), train=False)
 
+    @pytest.mark.parametrize('layout', list(LAYOUTS))
+    def test_inplace(self, layer, layout):
+        x = LAYOUTS[layout](2, 6, 3, 5, 3)
+        args = *parameters(layer, train=True), EPS, *layer, 0
+        out, stats, *_ = attention.forward(x, *args, False)
+        assert torch.equal(attention.forward_(x, *args), stats)
+        assert torch.equal(x, out)
+
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
     def test_half_precision(self, layer, dtype):
         """Nothing but the results is rounded."""

@@ -68,16 +68,24 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     """
     folded, x = x, to_clips(x, num_segments)
     out = torch.empty_like(x)
-    plan = _plan(x, out)
-    groups = _groups(plan, inner, outer, weight, scale, shift)
-    used = _stats(stats, x, len(weight))
-    gates = None
-    for group, of_group in zip(groups, used.split([len(g) for g in groups])):
-        pooled, _ = _pool(plan, group, x, gates)
-        gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
-    _weigh(plan, groups[-1], x, gates, out)
+    used = _forward(x, out, weight, scale, shift, stats, eps, inner, outer)
     return (from_clips(out, folded), used, x.new_empty(0, dtype=torch.float32),
             x.new_empty(0, dtype=place_type(x)))
+
+
+def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
+             stats: Optional[Tensor], eps: float, inner: str, outer: str,
+             num_segments: int) -> Tensor:
+    """Reweight a feature map in place, for no backward pass.
+
+    Args:
+        x (Tensor): What :func:`forward` takes, and so are the others.
+
+    Returns:
+        Tensor: The statistics.
+    """
+    x = to_clips(x, num_segments)
+    return _forward(x, x, weight, scale, shift, stats, eps, inner, outer)
 
 
 def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
@@ -143,6 +151,20 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
             grad_affine[:, 0].to(scale.dtype,
                                  copy=True), grad_affine[:, 1].to(shift.dtype,
                                                                   copy=True))
+
+
+def _forward(x: Tensor, out: Tensor, weight: Tensor, scale: Tensor,
+             shift: Tensor, stats: Optional[Tensor], eps: float, inner: str,
+             outer: str) -> Tensor:
+    plan = _plan(x, out)
+    groups = _groups(plan, inner, outer, weight, scale, shift)
+    used = _stats(stats, x, len(weight))
+    gates = None
+    for group, of_group in zip(groups, used.split([len(g) for g in groups])):
+        pooled, _ = _pool(plan, group, x, gates)
+        gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
+    _weigh(plan, groups[-1], x, gates, out)
+    return used
 
 
 class _Plan(NamedTuple):
