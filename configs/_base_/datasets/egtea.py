@@ -4,7 +4,7 @@ _base_ = 'videos.py'
 num_classes = 106
 dataset = dict(
     data_prefix=dict(video='data/egtea/videos'),
-    guide="the README's section Datasets, EGTEA Gaze+")
+    guide='python tools/data/prepare.py egtea (README, Datasets)')
 train_dataloader = dict(
     dataset=dict(
         ann_file='data/egtea/egtea_train_split_1_videos.txt', **dataset))

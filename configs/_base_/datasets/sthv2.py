@@ -1,4 +1,4 @@
-# Something-Something V2 as MMAction2's data guide lays it out.
+# Something-Something V2 as tools/data/prepare.py lays it out.
 _base_ = 'videos.py'
 
 num_classes = 174
@@ -9,7 +9,7 @@ train_pipeline = [
 
 dataset = dict(
     data_prefix=dict(video='data/sthv2/videos'),
-    guide="the README's section Datasets, Something-Something V2")
+    guide='python tools/data/prepare.py sthv2 (README, Datasets)')
 train_dataloader = dict(
     dataset=dict(
         ann_file='data/sthv2/sthv2_train_list_videos.txt',

@@ -1,0 +1,185 @@
+"""Decoding that names the file it fails on, and can go on without it.
+
+MMAction2's own transforms raise whatever the decoder says, which names no
+file. These take their places in a pipeline.
+"""
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import numpy as np
+from mmaction.datasets.transforms import (DecordDecode, DecordInit,
+                                          RawFrameDecode)
+from mmaction.registry import TRANSFORMS
+from mmengine.logging import print_log
+
+# So many draws at least are what a share is of, or the first broken video
+# would be all of the first draws.
+MIN_DRAWS = 1000
+NAMES_IN_ERROR = 50
+BLANK_SHAPE = 240, 320  # height and width, as Something-Something's
+
+
+class TooManyUnreadable(RuntimeError):
+    """More files cannot be read than training is allowed to leave out."""
+
+
+class UnreadableError(RuntimeError):
+    """A file cannot be read where each one counts."""
+
+
+class Failures:
+    """Which files failed, in all workers of a data loader together."""
+
+    def __init__(self) -> None:
+        # For workers that are forked as well as for spawned ones
+        self._draws = multiprocessing.get_context('spawn').Value('q', 0)
+        # Appended to by processes that know nothing of each other
+        handle, name = tempfile.mkstemp(prefix='unreadable-', suffix='.txt')
+        os.close(handle)
+        self._list = Path(name)
+        self._owner = os.getpid()
+
+    def __deepcopy__(self, memo: dict) -> 'Failures':
+        return self  # a copied pipeline reads the same files
+
+    def __del__(self) -> None:
+        if getattr(self, '_owner', None) == os.getpid():
+            self._list.unlink(missing_ok=True)
+
+    def draw(self) -> None:
+        with self._draws.get_lock():
+            self._draws.value += 1
+
+    @property
+    def draws(self) -> int:
+        return self._draws.value
+
+    def add(self, name: str) -> List[str]:
+        """Add one, and return all so far."""
+        with open(self._list, 'a') as file:
+            file.write(f'{name}\n')
+        return self._list.read_text().splitlines()
+
+
+class ReadableMixin:
+    """What a decoding transform does about a file that it cannot read.
+
+    Args:
+        *args: Passed to the transform.
+        on_error (str): ``'skip'`` for training: the file is named in the log
+            and the dataset draws another sample; ``'raise'``: an error that
+            names the file; ``'blank'``: black frames take its place, which
+            the log says too. Defaults to ``'raise'``.
+        max_share (float): For ``'skip'``, the share of drawn samples that may
+            be unreadable. Defaults to 0.01.
+        **kwargs: Passed to the transform.
+
+    Raises:
+        ValueError: If ``on_error`` is none of the three.
+        UnreadableError: When a file cannot be read, with ``'raise'``.
+        TooManyUnreadable: When more than ``max_share`` of the samples, of
+            1,000 at least, could not be read; it lists them.
+    """
+
+    def __init__(self,
+                 *args,
+                 on_error: str = 'raise',
+                 max_share: float = 0.01,
+                 **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if on_error not in ('skip', 'raise', 'blank'):
+            raise ValueError(f"{type(self).__name__}: expected on_error 'skip'"
+                             f", 'raise' or 'blank', got {on_error!r}.")
+        self.on_error = on_error
+        self.max_share = max_share
+        self.failures = Failures() if on_error == 'skip' else None
+
+    def transform(self, results: Dict) -> Optional[Dict]:
+        if results.get('unreadable'):
+            return self._blank(results)
+        if self.failures is not None:
+            self.failures.draw()
+        try:
+            return self._decode(results)
+        except Exception as error:
+            name = results.get('filename', results.get('frame_dir'))
+            return self._fail(results, name, f'{error}'.strip()
+                              or type(error).__name__)
+
+    def _decode(self, results: Dict) -> Dict:
+        return super().transform(results)
+
+    def _fail(self, results: Dict, name: str, reason: str) -> Optional[Dict]:
+        reason = f'{name} cannot be read: {reason.splitlines()[0]}'
+        if self.on_error == 'raise':
+            raise UnreadableError(
+                f'{reason}. Replace the file, take it out of the list, or set '
+                f"on_error='blank' of {type(self).__name__} to have a black "
+                'clip in its place.')
+        if self.on_error == 'blank':
+            self._warn(f'{reason}; a black clip takes its place.')
+            return self._blank(results)
+        failed = self.failures.add(name)
+        draws = self.failures.draws
+        self._warn(f'{reason}; another sample is drawn ({len(failed)} of '
+                   f'{draws} so far).')
+        if len(failed) > self.max_share * max(draws, MIN_DRAWS):
+            names = list(dict.fromkeys(failed))
+            more = len(names) - NAMES_IN_ERROR
+            raise TooManyUnreadable(
+                f'Expected at most {self.max_share:.2%} of the samples to be '
+                f'unreadable, got {len(failed)} of {draws}:\n' +
+                '\n'.join(names[:NAMES_IN_ERROR]) +
+                (f'\nand {more} more' if more > 0 else '') +
+                '\nReplace the files, take them out of the list, or raise '
+                f'max_share of {type(self).__name__}.')
+        return None  # the dataset draws another one
+
+    def _warn(self, text: str) -> None:
+        print_log(text, logger='current', level=30)
+
+    def _blank(self, results: Dict) -> Dict:
+        """Black frames where frames are chosen, and something to choose from
+        where they are not yet."""
+        results['unreadable'] = True
+        if 'frame_inds' not in results:
+            results.update(total_frames=1, avg_fps=1., video_reader=None)
+            return results
+        results.pop('video_reader', None)
+        frame = np.zeros((*BLANK_SHAPE, 3), np.uint8)
+        results['imgs'] = [frame] * np.size(results['frame_inds'])
+        results['original_shape'] = results['img_shape'] = BLANK_SHAPE
+        return results
+
+
+@TRANSFORMS.register_module()
+class ReadableDecordInit(ReadableMixin, DecordInit):
+    """MMAction2's ``DecordInit``, see :class:`ReadableMixin`."""
+
+
+@TRANSFORMS.register_module()
+class ReadableDecordDecode(ReadableMixin, DecordDecode):
+    """MMAction2's ``DecordDecode``, see :class:`ReadableMixin`."""
+
+
+@TRANSFORMS.register_module()
+class ReadableRawFrameDecode(ReadableMixin, RawFrameDecode):
+    """MMAction2's ``RawFrameDecode``, see :class:`ReadableMixin`."""
+
+    def _decode(self, results: Dict) -> Dict:
+        try:
+            return super()._decode(results)
+        except Exception:
+            # OpenCV does not say which one.
+            for index in np.ravel(results['frame_inds']):
+                try:
+                    super()._decode(dict(results,
+                                         frame_inds=np.array([index])))
+                except Exception as error:
+                    name = results['filename_tmpl'].format(
+                        index + results.get('offset', 0))
+                    raise ValueError(f'{name}: {error}') from error
+            raise
