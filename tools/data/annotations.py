@@ -1,0 +1,186 @@
+"""The benchmarks' annotations, as their owners ship them."""
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+
+class AnnotationError(ValueError):
+    """An annotation file is missing or is not what it should be."""
+
+
+class Split(NamedTuple):
+    """Videos of one list file.
+
+    ``videos`` maps names relative to the folder of all videos to class
+    numbers, None where the owners keep them to themselves.
+    """
+    list_file: str
+    videos: Dict[str, Optional[int]]
+    published: Optional[int]  # number of videos, where it is known
+
+
+class Annotations(NamedTuple):
+    labels: List[str]  # in the order of the class numbers
+    splits: List[Split]
+    published: Optional[int] = None  # different videos of all splits together
+
+
+def sthv1(source: Path, label_order: str) -> Annotations:
+    """Something-Something V1: CSV files with ``;``, and a label per line."""
+    labels = _lines(_find(source, '*v1-labels.csv'))
+    numbers = _numbers(labels, label_order)
+    counts = dict(train=86017, validation=11522, test=10960)
+    splits = []
+    for split, count in counts.items():
+        path = _find(source, f'*v1-{split}.csv')
+        videos = {}
+        with open(path, newline='', encoding='utf-8') as file:
+            for i, row in enumerate(csv.reader(file, delimiter=';'), 1):
+                expected = 1 if split == 'test' else 2
+                if len(row) != expected or not row[0].isdigit():
+                    raise AnnotationError(
+                        f'{path}, line {i}: expected '
+                        f'{"ID" if split == "test" else "ID;label"}, got '
+                        f'{";".join(row)!r}.')
+                _add(videos, row[0], None if split == 'test' else row[1],
+                     numbers, path)
+        name = dict(validation='val').get(split, split)
+        splits.append(Split(f'sthv1_{name}_list_rawframes.txt', videos, count))
+    return Annotations(sorted(numbers, key=numbers.get), splits)
+
+
+def sthv2(source: Path, label_order: str) -> Annotations:
+    """Something-Something V2: JSON files whose templates have brackets."""
+    path = _find(source, '*labels.json')
+    found = _json(path, dict)
+    labels = sorted(found, key=lambda name: int(found[name]))
+    numbers = _numbers(labels, label_order)
+    counts = dict(train=168913, validation=24777, test=27157)
+    splits = []
+    for split, count in counts.items():
+        path = _find(source, f'*{split}.json')
+        videos = {}
+        for entry in _json(path, list):
+            label = None
+            if split != 'test':
+                label = re.sub(r'[\[\]]', '', _field(entry, 'template', path))
+            _add(videos, f'{_field(entry, "id", path)}.webm', label, numbers,
+                 path)
+        name = dict(validation='val').get(split, split)
+        splits.append(Split(f'sthv2_{name}_list_videos.txt', videos, count))
+    return Annotations(sorted(numbers, key=numbers.get), splits)
+
+
+def diving48(source: Path) -> Annotations:
+    """Diving48 with its V2 labels; the vocabulary has four parts a class."""
+    vocabulary = _json(_find(source, 'Diving48_vocab.json'), list)
+    labels = [' '.join(parts) for parts in vocabulary]
+    splits = []
+    for split, name, count in (('train', 'train', 15027), ('test', 'val',
+                                                           1970)):
+        path = _find(source, f'Diving48_V2_{split}.json')
+        videos = {}
+        for entry in _json(path, list):
+            number = _field(entry, 'label', path)
+            _check_number(number, labels, path)
+            videos[f'{_field(entry, "vid_name", path)}.mp4'] = number
+        splits.append(Split(f'diving48_{name}_list_videos.txt', videos, count))
+    return Annotations(labels, splits)
+
+
+def egtea(source: Path) -> Annotations:
+    """EGTEA Gaze+ actions; the published numbers count from 1."""
+    path = _find(source, 'action_idx.txt')
+    names = {}
+    for line in _lines(path):
+        name, _, number = line.rpartition(' ')
+        if not name or not number.isdigit():
+            raise AnnotationError(f'{path}: expected "Name number", got '
+                                  f'{line!r}.')
+        names[int(number) - 1] = name
+    labels = [names[i] for i in sorted(names)]
+    if sorted(names) != list(range(len(names))):
+        raise AnnotationError(f'{path}: expected the numbers 1 to '
+                              f'{len(names)}, got {sorted(names)}.')
+    splits = []
+    for fold in (1, 2, 3):
+        for split in ('train', 'test'):
+            path = _find(source, f'{split}_split{fold}.txt')
+            videos = {}
+            for line in _lines(path):
+                parts = line.split()
+                if len(parts) < 2 or not parts[1].isdigit():
+                    raise AnnotationError(
+                        f'{path}: expected "clip action verb noun", got '
+                        f'{line!r}.')
+                number = int(parts[1]) - 1
+                _check_number(number, labels, path)
+                # OP01-R01-PastaSalad-66680-... lies in OP01-R01-PastaSalad.
+                folder = '-'.join(parts[0].split('-')[:3])
+                videos[f'{folder}/{parts[0]}.mp4'] = number
+            splits.append(
+                Split(f'egtea_{split}_split_{fold}_videos.txt', videos, None))
+    return Annotations(labels, splits, published=10321)
+
+
+def _find(source: Path, pattern: str) -> Path:
+    # Not rglob: there may be millions of frames below.
+    found = sorted([*source.glob(pattern), *source.glob(f'*/{pattern}')])
+    if not found:
+        raise AnnotationError(
+            f'Expected {pattern} in {source} or a folder in it, got none. Put '
+            'what you downloaded in one folder.')
+    if len({path.read_bytes() for path in found}) > 1:
+        raise AnnotationError(
+            f'Expected one {pattern} in {source}, got different ones: '
+            f'{", ".join(map(str, found))}. Leave the one that is meant.')
+    return found[0]
+
+
+def _lines(path: Path) -> List[str]:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f'{path}: expected text, got {error}.')
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _json(path: Path, kind: type):
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise AnnotationError(f'{path}: expected JSON, got {error}. Download '
+                              'it again.')
+    if not isinstance(found, kind):
+        raise AnnotationError(f'{path}: expected a {kind.__name__}, got a '
+                              f'{type(found).__name__}.')
+    return found
+
+
+def _field(entry: dict, key: str, path: Path):
+    if not isinstance(entry, dict) or key not in entry:
+        raise AnnotationError(f'{path}: expected entries with {key!r}, got '
+                              f'{entry!r}.')
+    return entry[key]
+
+
+def _numbers(labels: List[str], label_order: str) -> Dict[str, int]:
+    if label_order == 'sorted':
+        labels = sorted(labels)
+    return {name: number for number, name in enumerate(labels)}
+
+
+def _add(videos: Dict[str, Optional[int]], name: str, label: Optional[str],
+         numbers: Dict[str, int], path: Path) -> None:
+    if label is not None and label not in numbers:
+        raise AnnotationError(f'{path}: expected a label of the label file, '
+                              f'got {label!r} for {name}.')
+    videos[name] = None if label is None else numbers[label]
+
+
+def _check_number(number: int, labels: List[str], path: Path) -> None:
+    if not isinstance(number, int) or not 0 <= number < len(labels):
+        raise AnnotationError(f'{path}: expected classes 0 to '
+                              f'{len(labels) - 1}, got {number!r}.')
