@@ -1,0 +1,183 @@
+"""What ``mim test --dump`` wrote, read without running code from the file."""
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path, PurePosixPath
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+
+class DumpError(ValueError):
+    """A dump cannot be read, or does not fit its list or other dumps."""
+
+
+class Predictions(NamedTuple):
+    """Of one dump, in its order."""
+    names: List[str]  # paths of the videos or of the folders of frames
+    scores: Tensor  # [N, classes], probabilities, float64
+    labels: Optional[Tensor]  # [N]; None where the list had none
+
+
+def load_dump(path: Path) -> Predictions:
+    """Read a dump.
+
+    Raises:
+        DumpError: If the file is no dump, holds anything but predictions, or
+            does not name its videos.
+    """
+    try:
+        with open(path, 'rb') as file:
+            samples = _Unpickler(file).load()
+    except DumpError as error:
+        raise DumpError(f'{path}: {error}') from error
+    except Exception as error:  # whatever bytes can make a pickle do
+        raise DumpError(f'{path}: expected a dump of `mim test --dump`, got '
+                        f'{error!r}. Make it again.') from error
+    if not isinstance(samples, list) or not samples:
+        raise DumpError(f'{path}: expected a list of predictions, got '
+                        f'{type(samples).__name__}. Make it again.')
+    names, scores, labels = [], [], []
+    for sample in samples:
+        score = sample.get('pred_score') if isinstance(sample, dict) else None
+        if not isinstance(score, Tensor) or score.dim() != 1:
+            raise DumpError(
+                f"{path}: expected samples with 'pred_score' [classes], got "
+                f'{sample!r:.200}. Dump the results of a recognizer.')
+        name = sample.get('filename', sample.get('frame_dir'))
+        if not isinstance(name, str):
+            raise DumpError(
+                f'{path}: expected the name of each video, got none. In the '
+                "test pipeline, set dict(type='PackActionInputs', meta_keys="
+                "('filename', 'frame_dir')), and dump again.")
+        names.append(name)
+        scores.append(score.double())
+        labels.append(int(sample['gt_label']) if 'gt_label' in sample else -1)
+    if len({len(score) for score in scores}) != 1:
+        raise DumpError(f'{path}: expected as many classes for each video.')
+    labels = torch.tensor(labels)
+    return Predictions(names, _probabilities(path, torch.stack(scores)),
+                       None if (labels < 0).any() else labels)
+
+
+def in_order_of(list_file: Path, predictions: Predictions) -> Predictions:
+    """The predictions in the order of a list file.
+
+    Raises:
+        DumpError: If the dump's videos are not those of the list, one to one.
+    """
+    listed = read_list(list_file)
+    found = _by_listed_name(predictions.names, listed)
+    missing = [name for name in listed if name not in found]
+    extra = len(predictions.names) - len(listed) + len(missing)
+    if missing or extra or len(set(listed)) != len(listed):
+        raise DumpError(
+            f'Expected one prediction for each of the {len(listed)} videos of '
+            f'{list_file}, got {len(predictions.names)}: {len(missing)} are '
+            f'missing{_some(missing)}, {extra} are too many or not listed. '
+            'Test with this list.')
+    order = [found[name] for name in listed]
+    labels = predictions.labels
+    return Predictions(listed, predictions.scores[order],
+                       None if labels is None else labels[order])
+
+
+def combine(dumps: Sequence[Predictions],
+            weights: Optional[Sequence[float]] = None) -> Predictions:
+    """The weighted mean of the probabilities, in the order of the first.
+
+    Raises:
+        DumpError: If the dumps are of different videos, classes or labels, or
+            there is not one weight for each.
+    """
+    weights = [1.] * len(dumps) if weights is None else list(weights)
+    if len(weights) != len(dumps) or min(weights) < 0 or sum(weights) == 0:
+        raise DumpError(f'Expected a weight for each of {len(dumps)} dumps, '
+                        f'none below 0 and not all 0, got {weights}.')
+    first = dumps[0]
+    scores = torch.zeros_like(first.scores)
+    for i, (dump, weight) in enumerate(zip(dumps, weights), 1):
+        found = {name: row for row, name in enumerate(dump.names)}
+        if (found.keys() != set(first.names) or len(found) != len(dump.names)
+                or dump.scores.shape != first.scores.shape):
+            raise DumpError(
+                f'Expected the videos and classes of the first dump '
+                f'({first.scores.shape[0]} x {first.scores.shape[1]}) in all, '
+                f'got others in dump {i} ({dump.scores.shape[0]} x '
+                f'{dump.scores.shape[1]}). Test all models with one list.')
+        order = [found[name] for name in first.names]
+        if (first.labels is None) != (dump.labels is None) or (
+                first.labels is not None
+                and not torch.equal(dump.labels[order], first.labels)):
+            raise DumpError(f'Expected the labels of the first dump in each, '
+                            f'got others in dump {i}. Test all models with '
+                            'one list.')
+        scores += dump.scores[order] * (weight / sum(weights))
+    return first._replace(scores=scores)
+
+
+def read_list(path: Path) -> List[str]:
+    """The videos' names of a list file, the first word of each line."""
+    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    names = [line.split()[0] for line in lines if line.strip()]
+    if not names:
+        raise DumpError(f'{path}: expected a list of videos, got none.')
+    return names
+
+
+def _by_listed_name(paths: Sequence[str],
+                    listed: Sequence[str]) -> Dict[str, int]:
+    """Which path has a listed name at its end: data/videos/a/b.mp4, a/b.mp4"""
+    found = {}
+    depths = {len(PurePosixPath(name).parts) for name in listed}
+    listed = set(listed)
+    for row, path in enumerate(paths):
+        parts = PurePosixPath(path).parts
+        for depth in depths:
+            name = '/'.join(parts[-depth:])
+            if name in listed:
+                found[name] = row
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return f' ({", ".join(names[:5])}{", ..." * (len(names) > 5)})' * bool(
+        names)
+
+
+def _probabilities(path: Path, scores: Tensor) -> Tensor:
+    if not scores.isfinite().all():
+        raise DumpError(f'{path}: expected finite scores, got NaN or inf.')
+    sums = scores.sum(1)
+    if (scores >= 0).all() and torch.allclose(
+            sums, torch.ones_like(sums), atol=1e-3):
+        return scores
+    return scores.softmax(1)  # of heads with average_clips='score'
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows tensors, and none of the rest that a pickle can name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {
+            ('collections', 'OrderedDict'): OrderedDict,
+            ('torch._utils', '_rebuild_tensor_v2'):
+            torch._utils._rebuild_tensor_v2,
+            ('torch.storage', '_load_from_bytes'): _load_storage,
+            ('_codecs', 'encode'): _latin1,
+        }
+        if (module, name) not in allowed:
+            raise DumpError(f'expected tensors, names and numbers, got '
+                            f'{module}.{name}. Do not trust this file.')
+        return allowed[module, name]
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    # How the older pickle protocols write bytes
+    return text.encode('latin1')
+
+
+def _load_storage(data: bytes) -> Any:
+    # PyTorch's own function of this name loads anything.
+    return torch.load(io.BytesIO(data), weights_only=True)
