@@ -44,6 +44,7 @@ from rich.table import Table
 
 from aia_mmaction import __version__
 from aia_mmaction.backbones import attention_layers
+from aia_mmaction.backbones.places import PluggedActivation
 from aia_mmaction.layers import build_layer
 from aia_mmaction.ops.parity import deviations
 
@@ -213,18 +214,23 @@ def verify(name, model, x, setting):
         seen.setdefault(key, (layer, args[0].detach()))
 
     layers = [layer for _, layer in attention_layers(model)]
+    activations = {
+        plugged.after_norm[-1]: plugged.activation
+        for plugged in model.modules()
+        if isinstance(plugged, PluggedActivation) and plugged.after_norm
+    }
     handles = [layer.register_forward_pre_hook(remember) for layer in layers]
     with torch.no_grad(), setting.autocast():
         model(x, mode='tensor')
     for handle in handles:
         handle.remove()
     for layer, features in seen.values():
-        compare(name, layer, features)
+        compare(name, layer, features, activations.get(layer))
 
 
-def compare(name, layer, x):
+def compare(name, layer, x, activation=None):
     noise = torch.randn_like(x)
-    beyond = deviations(layer, noise, torch.randn_like(x))
+    beyond = deviations(layer, noise, torch.randn_like(x), [activation])
     if beyond:
         raise SystemExit(
             f'{name}: no speed is printed. Expected the results of the '

@@ -5,7 +5,7 @@ from mmaction.models import C2D
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from aia_mmaction.layers import ContextAttention, build_layer
+from aia_mmaction.layers import build_layer
 
 from .behaviour import attach_behaviour
 from .blocks import Block, find_pathways, find_stages
@@ -77,17 +77,8 @@ def insert_plugins(model: nn.Module,
             # A model may be on its device and in its mode already.
             weight = next(place.parameters())
             layer.to(weight.device, weight.dtype).train(place.training)
-            _append(plug(place), position[:-1], layer)
+            getattr(plug(place), position[:-1]).append(layer)
     return model
-
-
-def _append(plugged: nn.Module, position: str, layer: nn.Module) -> None:
-    activation = getattr(plugged, 'activation', None)
-    if (position == 'after_norm' and isinstance(layer, ContextAttention)
-            and getattr(activation, 'inplace', False)):
-        # What the activation may overwrite, so may the attention before it.
-        layer.inplace = True
-    getattr(plugged, position).append(layer)
 
 
 def _plan(

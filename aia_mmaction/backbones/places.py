@@ -8,6 +8,9 @@ from typing import List, Tuple
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
+from aia_mmaction.layers import ContextAttention
+from aia_mmaction.ops import has_hooks
+
 
 class PluggedActivation(nn.Module):
     """An activation with attention layers before and after it.
@@ -27,7 +30,14 @@ class PluggedActivation(nn.Module):
         self.after_conv = nn.Sequential()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.after_conv(self.activation(self.after_norm(x)))
+        *layers, last = [*self.after_norm] or [None]
+        # A hook of the last layer sees what comes out of it alone.
+        if (not isinstance(last, ContextAttention) or has_hooks(last)
+                or has_hooks(self.after_norm)):
+            return self.after_conv(self.activation(self.after_norm(x)))
+        for layer in layers:
+            x = layer(x)
+        return self.after_conv(last(x, self.activation))
 
 
 def has_activation(place: nn.Module) -> bool:

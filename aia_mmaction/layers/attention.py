@@ -43,10 +43,6 @@ class ContextAttention(nn.Module):
             ``'compiled'``, ``'triton'``, or ``'auto'`` for the fastest that
             can (:mod:`aia_mmaction.ops.dispatch`). The environment variable
             ``AIA_MMACTION_IMPL`` replaces it. Defaults to ``'auto'``.
-        inplace (bool): As of ``nn.ReLU``, but only where no gradients are
-            needed and ``impl`` is not the reference: write the output over
-            the input. Insertion sets it before activations that work in
-            place. Defaults to False.
     """
 
     inner: str = ''
@@ -56,8 +52,7 @@ class ContextAttention(nn.Module):
     def __init__(self,
                  num_segments: Optional[int] = None,
                  norm_cfg: dict = dict(type='BN3d'),
-                 impl: str = 'auto',
-                 inplace: bool = False) -> None:
+                 impl: str = 'auto') -> None:
         super().__init__()
         if num_segments is not None and (not isinstance(num_segments, int)
                                          or num_segments < 1):
@@ -66,7 +61,6 @@ class ContextAttention(nn.Module):
                 f'positive int, the frames per clip, got {num_segments!r}.')
         self.num_segments = num_segments
         self.impl = ops.requested_impl(impl)
-        self.inplace = inplace
         self._path = None
         nested = self.inner != ''
         for axis in ops.AXES:
@@ -79,12 +73,18 @@ class ContextAttention(nn.Module):
         for gate in self.children():
             gate.init_weights()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self,
+                x: Tensor,
+                activation: Optional[nn.Module] = None) -> Tensor:
         """Reweight a feature map.
 
         Args:
             x (Tensor): ``[N, C, T, H, W]``, or ``[N * T, C, H, W]`` with
                 ``T = num_segments``; any floating-point dtype.
+            activation (nn.Module, optional): What the output goes through.
+                An ``nn.ReLU`` costs nothing, except on the reference path.
+                One that works in place may overwrite ``x`` where no gradients
+                are needed. Defaults to None.
 
         Returns:
             Tensor: Same shape.
@@ -100,10 +100,12 @@ class ContextAttention(nn.Module):
         path, refused = ops.choose(self.impl, clips, list(self.children()))
         self._log(path, refused)
         if path != 'reference':
-            return self._attend(x, clips.shape, path)
-        return ops.from_clips(self.function(clips, *self.children()), x)
+            return self._attend(x, clips.shape, path, activation)
+        out = ops.from_clips(self.function(clips, *self.children()), x)
+        return out if activation is None else activation(out)
 
-    def _attend(self, x: Tensor, shape: torch.Size, path: str) -> Tensor:
+    def _attend(self, x: Tensor, shape: torch.Size, path: str,
+                activation: Optional[nn.Module]) -> Tensor:
         """The layer as one operator, with the weights of its gates."""
         gates = [
             getattr(self, f'gate_{axis.lower()}')
@@ -122,16 +124,18 @@ class ContextAttention(nn.Module):
         ]
         keep = torch.is_grad_enabled() and any(t.requires_grad
                                                for t in (x, *parameters))
+        relu = type(activation) is nn.ReLU and not ops.has_hooks(activation)
         args = (x, *parameters, stats, norms[0].eps, self.inner, self.outer,
-                self.num_segments or 0)
-        if self.inplace and not keep and not torch.compiler.is_compiling():
+                self.num_segments or 0, relu)
+        if (getattr(activation, 'inplace', False) and not keep
+                and not torch.compiler.is_compiling()):
             out, stats = x, ops.attention_(*args, path)
         else:
             out, stats, _, _ = ops.attention(*args, keep, path)
         if batch_stats:
             for gate, gate_stats in zip(gates, stats):
                 gate.track(gate_stats, shape)
-        return out
+        return out if relu or activation is None else activation(out)
 
     def _log(self, path: str, refused: List[str]) -> None:
         if torch.compiler.is_compiling() or path == self._path:
@@ -165,8 +169,7 @@ class ContextAttention(nn.Module):
         check_whole_clips(x, self.num_segments, self)
 
     def extra_repr(self) -> str:
-        return (f'num_segments={self.num_segments}, impl={self.impl!r}, '
-                f'inplace={self.inplace}')
+        return f'num_segments={self.num_segments}, impl={self.impl!r}'
 
 
 @MODELS.register_module()

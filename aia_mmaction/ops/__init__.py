@@ -2,7 +2,7 @@
 import torch
 
 from .clips import from_clips, to_clips
-from .dispatch import choose, requested_impl, uses_batch_stats
+from .dispatch import choose, has_hooks, requested_impl, uses_batch_stats
 from .reference import (AXES, channel_context, cinst, context_gate,
                         context_pool, spatiotemporal_context, stinc)
 
@@ -13,6 +13,7 @@ else:
 
 __all__ = [
     'AXES', 'attention', 'attention_', 'channel_context', 'choose', 'cinst',
-    'context_gate', 'context_pool', 'from_clips', 'requested_impl',
-    'spatiotemporal_context', 'stinc', 'to_clips', 'uses_batch_stats'
+    'context_gate', 'context_pool', 'from_clips', 'has_hooks',
+    'requested_impl', 'spatiotemporal_context', 'stinc', 'to_clips',
+    'uses_batch_stats'
 ]

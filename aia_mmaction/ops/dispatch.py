@@ -120,8 +120,7 @@ def _why_not_gate(gate: nn.Module, x: Tensor) -> Optional[str]:
     if norm.weight is None:
         return 'the norm has no weight and bias'
     for module in (gate, conv, norm):
-        if (module._forward_hooks or module._forward_pre_hooks
-                or module._backward_hooks or module._backward_pre_hooks):
+        if has_hooks(module):
             return 'a gate has hooks'
     if x.dtype != conv.weight.dtype and not torch.is_autocast_enabled(
             x.device.type):
@@ -137,6 +136,12 @@ def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
         return ('it takes seconds to compile for each shape, so only by name '
                 'or in a model that is compiled')
     return None
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody wants to see what goes into or out of a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks
+                or module._backward_hooks or module._backward_pre_hooks)
 
 
 def uses_batch_stats(norm: nn.Module) -> bool:

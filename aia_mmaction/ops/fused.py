@@ -42,7 +42,7 @@ SLICE = 2**18
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
             stats: Optional[Tensor], eps: float, inner: str, outer: str,
-            num_segments: int,
+            num_segments: int, relu: bool,
             keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
@@ -58,6 +58,7 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
         outer (str): Axes of the outer gates.
         num_segments (int): Frames per clip of 4-D input; any for 5-D.
+        relu (bool): Whether the output goes through a ReLU.
         keep (bool): Whether there will be a backward pass.
 
     Returns:
@@ -69,14 +70,14 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     folded, x = x, to_clips(x, num_segments)
     gates = _gates(x, inner, outer, parameters, keep)
-    out = _weigh(x, gates[len(inner):])
+    out = _weigh(x, gates[len(inner):], relu=relu)
     return (from_clips(out, folded), torch.stack([g.stats for g in gates]),
             *_keep(x, gates if keep else []))
 
 
 def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
              stats: Optional[Tensor], eps: float, inner: str, outer: str,
-             num_segments: int) -> Tensor:
+             num_segments: int, relu: bool) -> Tensor:
     """Reweight a feature map in place, for no backward pass.
 
     Args:
@@ -88,15 +89,15 @@ def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     x = to_clips(x, num_segments)
     gates = _gates(x, inner, outer, parameters, keep=False)
-    _weigh(x, gates[len(inner):], out=x)
+    _weigh(x, gates[len(inner):], relu=relu, out=x)
     return torch.stack([g.stats for g in gates])
 
 
 def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
              scale: Tensor, shift: Tensor, stats: Tensor, kept: Tensor,
              places: Tensor, batch_stats: bool, eps: float, inner: str,
-             outer: str,
-             num_segments: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+             outer: str, num_segments: int,
+             relu: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`.
 
     Args:
@@ -115,6 +116,9 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     folded, x = x, to_clips(restore(x, affine), num_segments)
     grad = to_clips(grad, num_segments)
+    if relu:
+        # The gates are positive, so the output has the sign of x.
+        grad = torch.ops.aten.threshold_backward(grad, x, 0)
     gates = _restore(x, inner, outer, parameters, kept, places)
     inner_gates, outer_gates = gates[:len(inner)], gates[len(inner):]
 
@@ -333,12 +337,14 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
 
 def _weigh(x: Tensor,
            gates: List[_Gate],
+           relu: bool = False,
            out: Optional[Tensor] = None) -> Tensor:
     """``x`` times the mean of the gates, written to ``out`` if given."""
     # 1 to 3 x map
     factors = [_from_volume(g.gate, g.axis) * g.share for g in gates]
     if torch.compiler.is_compiling():
         product = (x * reduce(torch.add, factors)).to(x.dtype)
+        product = product.relu() if relu else product
         return product if out is None else out.copy_(product)
     if out is None:
         out = torch.empty_like(x)
@@ -351,6 +357,8 @@ def _weigh(x: Tensor,
     for into, part, *of_part in zip(out.split(size, dim), x.split(size, dim),
                                     *factors):
         torch.mul(part, reduce(torch.add, of_part), out=into)
+        if relu:
+            into.relu_()
     return out
 
 

@@ -26,7 +26,7 @@ Grads = Tuple[Tensor, Tensor, Tensor, Tensor]
 @torch.library.custom_op('aia_mmaction::attention', mutates_args=())
 def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
               stats: Optional[Tensor], eps: float, inner: str, outer: str,
-              num_segments: int, keep: bool,
+              num_segments: int, relu: bool, keep: bool,
               path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """A whole attention layer.
 
@@ -42,13 +42,13 @@ def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     with _autocast_off(x):
         out, *others = _implementation(path).forward(x, weight, scale, shift,
                                                      stats, eps, inner, outer,
-                                                     num_segments, keep)
+                                                     num_segments, relu, keep)
     return (_as_promised(out, x), *others)
 
 
 @attention.register_fake
-def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, keep,
-      path):
+def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu,
+      keep, path):
     clips = to_clips(x, num_segments)
     size = 0
     if keep and path != 'triton':
@@ -65,8 +65,8 @@ def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, keep,
 torch.library.define(
     'aia_mmaction::attention_',
     '(Tensor(a!) x, Tensor weight, Tensor scale, Tensor shift, Tensor? stats, '
-    'float eps, str inner, str outer, SymInt num_segments, str path) -> Tensor'
-)
+    'float eps, str inner, str outer, SymInt num_segments, bool relu, '
+    'str path) -> Tensor')
 
 
 @torch.library.impl('aia_mmaction::attention_', 'default')
@@ -96,19 +96,19 @@ def attention_backward(grad: Tensor, x: Tensor, affine: Optional[Tensor],
                        weight: Tensor, scale: Tensor, shift: Tensor,
                        stats: Tensor, kept: Tensor, places: Tensor,
                        batch_stats: bool, eps: float, inner: str, outer: str,
-                       num_segments: int,
+                       num_segments: int, relu: bool,
                        path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`attention`; see :func:`.fused.backward`."""
     with _autocast_off(x):
         grad_x, *grads = _implementation(path).backward(
             grad, x, affine, weight, scale, shift, stats, kept, places,
-            batch_stats, eps, inner, outer, num_segments)
+            batch_stats, eps, inner, outer, num_segments, relu)
     return (_as_promised(grad_x, x), *grads)
 
 
 @attention_backward.register_fake
 def _(grad, x, affine, weight, scale, shift, stats, kept, places, batch_stats,
-      eps, inner, outer, num_segments, path):
+      eps, inner, outer, num_segments, relu, path):
     return tuple(torch.empty_like(t) for t in (x, weight, scale, shift))
 
 
@@ -134,7 +134,7 @@ def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
         grads = attention_backward(grad, *ctx.kept_x.affine(x), weight, scale,
                                    shift, stats, kept, places, ctx.batch_stats,
                                    *ctx.options)
-    return (*grads, *[None] * 7)
+    return (*grads, *[None] * 8)
 
 
 attention.register_autograd(_backward, setup_context=_setup_context)
@@ -143,12 +143,13 @@ attention.register_autograd(_backward, setup_context=_setup_context)
 def _differentiable_backward(grad: Tensor, x: Tensor, weight: Tensor,
                              scale: Tensor, shift: Tensor, stats: Tensor,
                              batch_stats: bool, eps: float, inner: str,
-                             outer: str, num_segments: int,
+                             outer: str, num_segments: int, relu: bool,
                              path: str) -> Tuple[Optional[Tensor], ...]:
     inputs = x, weight, scale, shift
     out = reference_attention(to_clips(x, num_segments), weight, scale, shift,
                               None if batch_stats else stats, eps, inner,
                               outer)
+    out = out.relu() if relu else out
     wanted = [t for t in inputs if t.requires_grad]
     grads = iter(
         torch.autograd.grad(out,

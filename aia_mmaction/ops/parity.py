@@ -1,6 +1,6 @@
 """How far a path may be from the reference, and how far it is."""
 import copy
-from typing import Dict
+from typing import Dict, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,37 @@ TOLERANCES = {
 }
 
 
-def deviations(layer: nn.Module, x: Tensor, grad: Tensor) -> Dict[str, float]:
-    """The :func:`relative_errors` beyond :data:`TOLERANCES`."""
+def deviations(
+    layer: nn.Module,
+    x: Tensor,
+    grad: Tensor,
+    activations: Sequence[Optional[nn.Module]] = (None, nn.ReLU(inplace=True))
+) -> Dict[str, float]:
+    """The :func:`relative_errors` beyond :data:`TOLERANCES`, by itself and
+    with a ReLU behind the layer, unless other activations are given."""
     value, gradient = TOLERANCES[x.dtype]
     bounds = dict(output=value,
                   inference=value,
                   x=gradient,
                   parameters=gradient,
                   buffers=value)
-    errors = relative_errors(layer, x, grad)
-    # "Not within", so that NaN is beyond.
-    return {k: v for k, v in errors.items() if not v <= bounds[k]}
+    found = {}
+    for activation in activations:
+        suffix = '' if activation is None else f' with {activation}'
+        errors = relative_errors(layer, x, grad, activation)
+        # "Not within", so that NaN is beyond.
+        found.update({
+            k + suffix: v
+            for k, v in errors.items() if not v <= bounds[k]
+        })
+    return found
 
 
-def relative_errors(layer: nn.Module, x: Tensor,
-                    grad: Tensor) -> Dict[str, float]:
+def relative_errors(
+        layer: nn.Module,
+        x: Tensor,
+        grad: Tensor,
+        activation: Optional[nn.Module] = None) -> Dict[str, float]:
     """Errors of a layer against the reference in float64.
 
     Args:
@@ -41,6 +57,7 @@ def relative_errors(layer: nn.Module, x: Tensor,
         x (Tensor): Its input. In half precision the layer runs under
             autocast, with its weights as they are.
         grad (Tensor): The gradient of its output, like ``x``.
+        activation (nn.Module, optional): Behind the layer. Defaults to None.
 
     Returns:
         dict[str, float]: Relative errors of the ``output``, of the same as
@@ -54,21 +71,22 @@ def relative_errors(layer: nn.Module, x: Tensor,
             module.impl = 'reference'
     half = x.dtype in (torch.float16, torch.bfloat16)
     with torch.autocast(x.device.type, x.dtype if half else None, half):
-        got = _results(layer, x, grad)
-    expected = _results(reference, x.double(), grad.double())
+        got = _results(layer, x, grad, activation)
+    expected = _results(reference, x.double(), grad.double(), activation)
     return {
         name: ((got[name] - value).norm() / value.norm()).item()
         for name, value in expected.items()
     }
 
 
-def _results(layer: nn.Module, x: Tensor, grad: Tensor) -> Dict[str, Tensor]:
+def _results(layer: nn.Module, x: Tensor, grad: Tensor,
+             activation: Optional[nn.Module]) -> Dict[str, Tensor]:
     x = x.detach().requires_grad_()
     layer.zero_grad()
-    out = layer(x)
+    out = layer(x, activation)
     out.backward(grad)
     with torch.no_grad():
-        inference = layer(x.clone())  # which may work in place
+        inference = layer(x.clone(), activation)  # may work in place
     return {
         'output': out.detach(),
         'inference': inference,

@@ -47,15 +47,23 @@ class TestPlaces:
 
     @pytest.mark.parametrize('inplace', [True, False])
     def test_works_in_place_where_the_activation_does(self, inplace):
-        plugins = [
-            dict(cfg=dict(type='CinST'), position=position)
-            for position in ('after_norm1', 'after_conv1')
-        ]
-        model = build_aia('tsn50',
-                          plugins=plugins,
-                          act_cfg=dict(type='ReLU', inplace=inplace))
-        for name, layer in attention_layers(model):
-            assert layer.inplace == (inplace and 'after_norm' in name)
+        model = build_aia('tsn50', act_cfg=dict(type='ReLU', inplace=inplace))
+        conv2, kept = model.eval().layer1[0].conv2, []
+        conv2.bn.register_forward_hook(lambda *args: kept.append(args[2]))
+        with torch.no_grad():
+            out = conv2(torch.randn(4, 64, 6, 5))
+        assert (kept[0] is out) == inplace
+
+    def test_a_hook_of_a_layer_sees_its_output_alone(self):
+        conv2 = build_aia('tsn50').eval().layer1[0].conv2
+        (_, attention), = attention_layers(conv2)
+        x, seen = torch.randn(4, 64, 6, 5), []
+        expected = conv2(x)
+        attention.register_forward_hook(
+            lambda *args: seen.append(args[2].clone()))
+        assert torch.equal(conv2(x), expected)
+        assert seen[0].min() < 0
+        assert torch.equal(seen[0].relu(), expected)
 
     def test_where_the_block_has_no_activation(self):
         conv2 = build_aia('tsn').eval().layer1[0].conv2

@@ -46,11 +46,10 @@ def assert_inplace_is_the_same(layer, layout):
     elif layout == 'channels_last':
         x = x.contiguous(memory_format=torch.channels_last)
     twin = copy.deepcopy(layer)
-    twin.inplace = True
     with torch.no_grad():
-        expected = layer(x)
+        expected = layer(x).relu()
         strides = x.stride()
-        assert twin(x) is x
+        assert twin(x, nn.ReLU(inplace=True)) is x
     assert x.stride() == strides
     torch.testing.assert_close(x, expected)
     for got, buffer in zip(twin.buffers(), layer.buffers()):
@@ -132,14 +131,42 @@ class TestFused:
 
     def test_no_inplace_where_gradients_are_needed(self):
         """Neither of the input nor of the weights."""
-        layer = CinST(inplace=True)
+        layer, relu = CinST(), nn.ReLU(inplace=True)
         x = torch.randn(2, 3, 4, 5, 6)
         before = x.clone()
-        layer(x).sum().backward()
+        layer(x, relu).sum().backward()
         assert torch.equal(x, before)
         layer.requires_grad_(False)
-        layer(x.requires_grad_()).sum().backward()
+        layer(x.requires_grad_(), relu).sum().backward()
         assert torch.equal(x, before)
+
+    @pytest.mark.parametrize('activation', [
+        nn.ReLU(),
+        nn.ReLU6(inplace=True),
+        nn.Hardswish(),
+        nn.Sequential(nn.ReLU(inplace=True))
+    ])
+    @pytest.mark.parametrize('impl', ['fused', 'reference'])
+    def test_activation(self, activation, impl):
+        layer = build(CinST, impl).double()
+        x, grad = data((2, 3, 4, 5, 6), torch.float64)
+        results = []
+        for function in (partial(layer, activation=activation),
+                         lambda x: activation(layer(x))):
+            leaf = x.clone().requires_grad_()
+            out = function(leaf)
+            out.backward(grad)
+            with torch.no_grad():
+                results.append([out, leaf.grad, function(x.clone())])
+        torch.testing.assert_close(*results)
+
+    def test_activation_with_a_hook(self):
+        """Who looks at the activation with hooks, sees it."""
+        relu, seen = nn.ReLU(), []
+        relu.register_forward_hook(lambda *args: seen.append(args[2]))
+        x = torch.randn(2, 3, 4, 5, 6)
+        out = CinST()(x, relu)
+        assert torch.equal(seen[0], out)
 
     def test_every_input_gets_a_gradient(self):
         layer = CinST()
@@ -184,6 +211,8 @@ class TestFused:
         layer = build(cls, 'fused', training, num_segments=2).double()
         x = torch.randn(4, 2, 3, 2, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradgradcheck(layer, (x, ))
+        layer = partial(layer, activation=nn.ReLU())
+        assert torch.autograd.gradgradcheck(layer, (x, ))
 
     def test_double_backward_through_the_norm_before(self):
         layer = build(CinST, 'fused', num_segments=2)
@@ -215,8 +244,9 @@ class TestCompiled:
         (STinC, (4, 17, 9, 7), torch.float32, False),
     ])
     def test_parity(self, cls, shape, dtype, training, calls):
-        layer = build(cls, 'compiled', training, num_segments=2, inplace=True)
-        assert deviations(layer, *data(shape, dtype)) == {}
+        layer = build(cls, 'compiled', training, num_segments=2)
+        activations = [nn.ReLU(inplace=True)]
+        assert deviations(layer, *data(shape, dtype), activations) == {}
         assert calls == [
             'compiled.forward', 'compiled.backward', 'compiled.forward_'
         ]
@@ -225,7 +255,7 @@ class TestCompiled:
     def test_every_maximum_has_a_place(self):
         """Also if it is rounded to half precision, and its origin is not."""
         x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(4, 2, 3, 3, 3)
-        args = None, 1e-5, 'C', 'THW', 0, True
+        args = None, 1e-5, 'C', 'THW', 0, False, True
         *_, places = compiled.forward(x.bfloat16(), weight, torch.ones(4),
                                       torch.zeros(4), *args)
         sizes = [x.shape[dim] for dim in (1, 2, 3, 4)]
@@ -349,9 +379,9 @@ class TestGraphs:
             ops.attention,
             (torch.randn(shape, requires_grad=True), *parameters,
              torch.rand(4, 2) if stats else None, 1e-5, 'C', 'THW', 2, True,
-             'fused'))
+             True, 'fused'))
         torch.library.opcheck(torch.ops.aia_mmaction.attention_.default,
                               (torch.randn(shape), *(p.detach()
                                                      for p in parameters),
                                torch.rand(4, 2) if stats else None, 1e-5, 'C',
-                               'THW', 2, 'fused'))
+                               'THW', 2, True, 'fused'))

@@ -60,15 +60,15 @@ def assert_close(got, expected, name):
     assert (error <= limit).all(), f'{name}: off by {error.max():.2e}'
 
 
-def check(layer, x, train, grad=None, expected=fused):
+def check(layer, x, train, grad=None, expected=fused, relu=False):
     """Compare all results with float64's."""
     weight, scale, shift, stats = parameters(layer, train)
     grad = torch.randn_like(x) if grad is None else grad
     out, used, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
-                                         *layer, 0, True)
+                                         *layer, 0, relu, True)
     assert [t.numel() for t in kept] == [0, 0]
     grads = attention.backward(grad, x, None, weight, scale, shift, used,
-                               *kept, train, EPS, *layer, 0)
+                               *kept, train, EPS, *layer, 0, relu)
     for each in (out, grads[0]):
         assert each.dtype == x.dtype
         assert each.stride() == torch.empty_like(x).stride()
@@ -82,10 +82,10 @@ def check(layer, x, train, grad=None, expected=fused):
     exact = [t.double() for t in (x, weight, scale, shift)]
     stats = None if train else stats.double()
     expected_out, *expected_kept = expected.forward(*exact, stats, EPS, *layer,
-                                                    0, True)
+                                                    0, relu, True)
     expected_grads = expected.backward(grad.double(), exact[0], None,
                                        *exact[1:], *expected_kept, train, EPS,
-                                       *layer, 0)
+                                       *layer, 0, relu)
     assert_close(out, expected_out, 'output')
     assert_close(used, expected_kept[0], 'statistics')
     for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads,
@@ -98,20 +98,22 @@ class Reference:
 
     @staticmethod
     def forward(x, weight, scale, shift, stats, eps, inner, outer,
-                num_segments, keep):
+                num_segments, relu, keep):
         out = reference_attention(x, weight, scale, shift, stats, eps, inner,
                                   outer)
+        out = out.relu() if relu else out
         return out, *fused.forward(x, weight, scale, shift, stats, eps, inner,
-                                   outer, num_segments, keep)[1:]
+                                   outer, num_segments, relu, keep)[1:]
 
     @staticmethod
     def backward(grad, x, affine, weight, scale, shift, stats, kept, places,
-                 train, eps, inner, outer, num_segments):
+                 train, eps, inner, outer, num_segments, relu):
         inputs = [
             t.detach().requires_grad_() for t in (x, weight, scale, shift)
         ]
         out = reference_attention(*inputs, None if train else stats, eps,
                                   inner, outer)
+        out = out.relu() if relu else out
         return torch.autograd.grad(out, inputs, grad)
 
 
@@ -154,9 +156,13 @@ class TestParity:
         check(layer, LAYOUTS[layout](2, 6, 3, 5, 3), train=False)
 
     @pytest.mark.parametrize('layout', list(LAYOUTS))
+    def test_relu(self, layer, layout):
+        check(layer, LAYOUTS[layout](2, 6, 3, 5, 3), train=True, relu=True)
+
+    @pytest.mark.parametrize('layout', list(LAYOUTS))
     def test_inplace(self, layer, layout):
         x = LAYOUTS[layout](2, 6, 3, 5, 3)
-        args = *parameters(layer, train=True), EPS, *layer, 0
+        args = *parameters(layer, train=True), EPS, *layer, 0, False
         out, stats, *_ = attention.forward(x, *args, False)
         assert torch.equal(attention.forward_(x, *args), stats)
         assert torch.equal(x, out)
@@ -266,9 +272,9 @@ def test_variance_of_what_is_far_from_zero():
     centre[:, :, 1, 1, 1] = 1.
     x = random(2, 8, 4, 7, 7) + 3000
     got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C', 0,
-                            False)[1]
+                            False, False)[1]
     exact = [t.double() for t in (x, centre, scale, shift)]
-    expected = fused.forward(*exact, None, EPS, '', 'C', 0, False)[1]
+    expected = fused.forward(*exact, None, EPS, '', 'C', 0, False, False)[1]
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=0)
 
 
@@ -278,8 +284,8 @@ def test_nan_spreads_as_in_the_reference(layer):
     x = random(2, 5, 4, 6, 6)
     x[0, 2, 1, 3, 3] = float('nan')
     args = *parameters(layer, False), EPS, *layer
-    out = attention.forward(x, *args, 0, False)[0]
-    expected = reference_attention(x, *args)
+    out = attention.forward(x, *args, 0, True, False)[0]
+    expected = reference_attention(x, *args).relu()
     assert not expected.isnan().all()
     assert torch.equal(out.isnan(), expected.isnan())
 
@@ -288,7 +294,7 @@ def test_float64_is_refused():
     x = torch.randn(1, 2, 3, 4, 5, dtype=torch.float64)
     args = *(t.cpu() for t in parameters(('', 'C'), False)), EPS, '', 'C'
     with pytest.raises(TypeError, match='got torch.float64; use another'):
-        attention.forward(x, *args, 0, False)
+        attention.forward(x, *args, 0, False, False)
 
 
 def test_compiles_for_cuda(tmp_path):
@@ -335,9 +341,9 @@ def compile_all():
         for train in (True, False):
             weight, scale, shift, stats = parameters(layer, train)
             _, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
-                                         *layer, 0, True)
+                                         *layer, 0, train, True)
             attention.backward(x, x, None, weight, scale, shift, *kept, train,
-                               EPS, *layer, 0)
+                               EPS, *layer, 0, train)
 
 
 class Compile:

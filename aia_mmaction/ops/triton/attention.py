@@ -43,7 +43,7 @@ WIDE = 2**31
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
             stats: Optional[Tensor], eps: float, inner: str, outer: str,
-            num_segments: int,
+            num_segments: int, relu: bool,
             keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
@@ -59,6 +59,7 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
         outer (str): Axes of the outer gates.
         num_segments (int): Frames per clip of 4-D input; any for 5-D.
+        relu (bool): Whether the output goes through a ReLU.
         keep (bool): Nothing is kept for :func:`backward` in any case.
 
     Returns:
@@ -68,14 +69,15 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     """
     folded, x = x, to_clips(x, num_segments)
     out = torch.empty_like(x)
-    used = _forward(x, out, weight, scale, shift, stats, eps, inner, outer)
+    used = _forward(x, out, weight, scale, shift, stats, eps, inner, outer,
+                    relu)
     return (from_clips(out, folded), used, x.new_empty(0, dtype=torch.float32),
             x.new_empty(0, dtype=place_type(x)))
 
 
 def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
              stats: Optional[Tensor], eps: float, inner: str, outer: str,
-             num_segments: int) -> Tensor:
+             num_segments: int, relu: bool) -> Tensor:
     """Reweight a feature map in place, for no backward pass.
 
     Args:
@@ -85,14 +87,14 @@ def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         Tensor: The statistics.
     """
     x = to_clips(x, num_segments)
-    return _forward(x, x, weight, scale, shift, stats, eps, inner, outer)
+    return _forward(x, x, weight, scale, shift, stats, eps, inner, outer, relu)
 
 
 def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
              scale: Tensor, shift: Tensor, stats: Tensor, kept: Tensor,
              places: Tensor, batch_stats: bool, eps: float, inner: str,
-             outer: str,
-             num_segments: int) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+             outer: str, num_segments: int,
+             relu: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`, from its inputs alone.
 
     Args:
@@ -125,6 +127,7 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
                               x,
                               gates,
                               grad if group is groups[-1] else None,
+                              relu=relu,
                               with_index=True)
         gates, response = _gates(plan,
                                  group,
@@ -143,7 +146,7 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
                                             eps)
         backs.append(_Back(each.group, grads, each.index, each.gates))
         results.insert(0, of_parameters)
-    _grad_x(plan, groups[-1], grad, backs, grad_x)
+    _grad_x(plan, groups[-1], grad, x, backs, grad_x, relu)
     grad_weight, grad_affine = (torch.cat(parts) for parts in zip(*results))
     # Copies, as results of an operator must not share memory
     return (from_clips(grad_x,
@@ -155,7 +158,7 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
 
 def _forward(x: Tensor, out: Tensor, weight: Tensor, scale: Tensor,
              shift: Tensor, stats: Optional[Tensor], eps: float, inner: str,
-             outer: str) -> Tensor:
+             outer: str, relu: bool) -> Tensor:
     plan = _plan(x, out)
     groups = _groups(plan, inner, outer, weight, scale, shift)
     used = _stats(stats, x, len(weight))
@@ -163,7 +166,7 @@ def _forward(x: Tensor, out: Tensor, weight: Tensor, scale: Tensor,
     for group, of_group in zip(groups, used.split([len(g) for g in groups])):
         pooled, _ = _pool(plan, group, x, gates)
         gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
-    _weigh(plan, groups[-1], x, gates, out)
+    _weigh(plan, groups[-1], x, gates, out, relu)
     return used
 
 
@@ -342,13 +345,13 @@ def _strides(prefix: str, strides: Tuple[int, ...]) -> Dict[str, int]:
     }
 
 
-def _layout(plan: _Plan, with_x: bool = True) -> Dict[str, Any]:
+def _layout(plan: _Plan) -> Dict[str, Any]:
     """Constants of the kernels that work on tiles of ``x``."""
     return dict(H=plan.shape[3],
                 W=plan.shape[4],
                 INT=plan.int_type,
-                **_strides('Y', plan.y),
-                **(_strides('X', plan.x) if with_x else {}))
+                **_strides('X', plan.x),
+                **_strides('Y', plan.y))
 
 
 def _pixel_stride(plan: _Plan, strides: Tuple[int, ...]) -> Optional[int]:
@@ -367,6 +370,7 @@ def _reduce(plan: _Plan,
             grad: Optional[Tensor] = None,
             gates: Optional[Tensor] = None,
             back: Optional[_Back] = None,
+            relu: bool = False,
             with_index: bool = False) -> Tuple[Tensor, Optional[Tensor]]:
     """Reduce ``x`` over the axes of a group, with ``back`` by ``UNPOOL``."""
     n, c, t, h, w = plan.shape
@@ -392,6 +396,7 @@ def _reduce(plan: _Plan,
                 back_length,
                 group.length,
                 UNPOOL=back is not None,
+                RELU=relu,
                 XP=_pixel_stride(plan, plan.x),
                 YP=_pixel_stride(plan, plan.y),
                 num_warps=_warps(tile['BC'] * tile['BP']),
@@ -422,6 +427,7 @@ def _reduce(plan: _Plan,
             back_length,
             length,
             UNPOOL=back is not None,
+            RELU=relu,
             num_warps=_warps(tile['BC'] * tile['BH'] * tile['BW']),
             **tile,
             **_layout(plan))
@@ -447,11 +453,19 @@ def _pool(plan: _Plan,
           x: Tensor,
           gates: Optional[Tensor],
           grad: Optional[Tensor] = None,
+          relu: bool = False,
           with_index: bool = False) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and sum of ``x`` times the inner gates; with ``grad``, also the
-    sum of ``grad * x``."""
+    sum of ``grad * x``, for ``relu`` where ``x`` is positive."""
     planes = 2 if grad is None else 3
-    return _reduce(plan, group, planes, x, grad, gates, with_index=with_index)
+    return _reduce(plan,
+                   group,
+                   planes,
+                   x,
+                   grad,
+                   gates,
+                   relu=relu,
+                   with_index=with_index)
 
 
 def _unpooled_products(plan: _Plan, group: _Group, x: Tensor,
@@ -512,8 +526,8 @@ def _gates(plan: _Plan,
     return gates, response
 
 
-def _weigh(plan: _Plan, group: _Group, x: Tensor, gates: Tensor,
-           out: Tensor) -> None:
+def _weigh(plan: _Plan, group: _Group, x: Tensor, gates: Tensor, out: Tensor,
+           relu: bool) -> None:
     n, c, t, h, w = plan.shape
     tile = _product_tile(plan)
     _launch(kernels.weigh_kernel,
@@ -530,6 +544,7 @@ def _weigh(plan: _Plan, group: _Group, x: Tensor, gates: Tensor,
             plan.base_h,
             plan.base_w,
             OUTER_C=group.axes == 'C',
+            RELU=relu,
             **tile,
             **_layout(plan))
 
@@ -572,8 +587,8 @@ def _grad_gates(plan: _Plan, kept: _Kept, products: Tensor, batch_stats: bool,
     return grads, grad_weight.sum(1), grad_affine
 
 
-def _grad_x(plan: _Plan, outer: _Group, grad: Tensor, backs: Tuple[_Back, ...],
-            grad_x: Tensor) -> None:
+def _grad_x(plan: _Plan, outer: _Group, grad: Tensor, x: Tensor,
+            backs: Tuple[_Back, ...], grad_x: Tensor, relu: bool) -> None:
     n, c, t, h, w = plan.shape
     found = {back.group.axes: back for back in backs}
     by_axes = [found.get(axes) for axes in ('C', 'THW')]
@@ -586,10 +601,13 @@ def _grad_x(plan: _Plan, outer: _Group, grad: Tensor, backs: Tuple[_Back, ...],
     _launch(kernels.grad_x_kernel,
             _tiles(plan, tile),
             grad,
+            x,
             *pointers,
             grad_x,
             c,
             t,
+            plan.x[0],
+            plan.x[2],
             plan.y[0],
             plan.y[2],
             plan.base_h,
@@ -597,5 +615,6 @@ def _grad_x(plan: _Plan, outer: _Group, grad: Tensor, backs: Tuple[_Back, ...],
             *lengths,
             OUTER_C=outer.axes == 'C',
             NESTED=len(backs) > 1,
+            RELU=relu,
             **tile,
-            **_layout(plan, with_x=False))
+            **_layout(plan))

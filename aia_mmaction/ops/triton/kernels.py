@@ -100,6 +100,12 @@ def _gates_hw(gates, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W):
 
 
 @triton.jit
+def _relu(v):
+    # Not the maximum of v and 0, which NaN is not always.
+    return tl.where(v <= 0, 0.0, v)
+
+
+@triton.jit
 def _load_pools(grads, index, length, at, mask):
     """Gradients of maximum and sum, and where the maximum is."""
     return (tl.load(grads + at, mask=mask, other=0.0),
@@ -132,14 +138,15 @@ def reduce_c_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN, XT,
                     H: tl.constexpr, W: tl.constexpr, XC: tl.constexpr,
                     XH: tl.constexpr, XW: tl.constexpr, XP: tl.constexpr,
                     YC: tl.constexpr, YH: tl.constexpr, YW: tl.constexpr,
-                    YP: tl.constexpr, UNPOOL: tl.constexpr, BC: tl.constexpr,
-                    BP: tl.constexpr, INT: tl.constexpr):
+                    YP: tl.constexpr, UNPOOL: tl.constexpr, RELU: tl.constexpr,
+                    BC: tl.constexpr, BP: tl.constexpr, INT: tl.constexpr):
     """Reduce ``x`` over C, a program per frame and ``BP`` pixels.
 
     Without ``UNPOOL``: the planes of ``out [planes, length]`` become maximum
     and sum of ``z``, ``x`` times the mean of the T, H and W ``gates`` if there
     are any; ``out_index``, if given, becomes where the maximum is; with
-    ``grad`` a third plane becomes the sum of ``grad * x``.
+    ``grad`` a third plane becomes the sum of ``grad * x``, for ``RELU`` of the
+    positive ``x`` alone.
 
     With ``UNPOOL``: ``out`` becomes the sum of ``grad_z * x``, where
     ``grad_z`` comes through the pools over T, H and W, whose gradients and
@@ -179,7 +186,7 @@ def reduce_c_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN, XT,
         else:
             if grad is not None:
                 g = tl.load(grad + c * YC, mask=mask, other=0.0)
-                product += g.to(tl.float32) * v
+                product += g.to(tl.float32) * (_relu(v) if RELU else v)
             if gates is not None:
                 v *= (_gate_t(gates, n, c, p, mask, C, H, W) +
                       _gates_hw(gates, base_h, base_w, n, t, c, h, w, mc, mp,
@@ -216,8 +223,9 @@ def reduce_thw_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN,
                       length, H: tl.constexpr, W: tl.constexpr,
                       XC: tl.constexpr, XH: tl.constexpr, XW: tl.constexpr,
                       YC: tl.constexpr, YH: tl.constexpr, YW: tl.constexpr,
-                      UNPOOL: tl.constexpr, BC: tl.constexpr, BH: tl.constexpr,
-                      BW: tl.constexpr, INT: tl.constexpr):
+                      UNPOOL: tl.constexpr, RELU: tl.constexpr,
+                      BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
+                      INT: tl.constexpr):
     """Reduce ``x`` over T, over H and over W, in one pass.
 
     A program has a tile of pixels and goes through T. The planes of ``out``
@@ -263,7 +271,7 @@ def reduce_thw_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN,
             if grad is not None:
                 g = tl.load(grad + grad_at, mask=mask, other=0.0)
                 grad += YT
-                g = g.to(tl.float32) * v
+                g = g.to(tl.float32) * (_relu(v) if RELU else v)
                 product += g
                 tl.store(out + 2 * length + at_h,
                          tl.sum(g, 1, keep_dims=True),
@@ -358,8 +366,8 @@ def weigh_kernel(x, gates, out, C, T, XN, XT, YN, YT, base_h, base_w,
                  H: tl.constexpr, W: tl.constexpr, XC: tl.constexpr,
                  XH: tl.constexpr, XW: tl.constexpr, YC: tl.constexpr,
                  YH: tl.constexpr, YW: tl.constexpr, OUTER_C: tl.constexpr,
-                 BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
-                 INT: tl.constexpr):
+                 RELU: tl.constexpr, BC: tl.constexpr, BH: tl.constexpr,
+                 BW: tl.constexpr, INT: tl.constexpr):
     """``x`` times the C gate, or times the mean of the T, H and W gates."""
     n, _, _, c, h, w = _tile(C, H, W, BC, BH, BW, INT)
     p = h * W + w
@@ -380,26 +388,29 @@ def weigh_kernel(x, gates, out, C, T, XN, XT, YN, YT, base_h, base_w,
             gate = (gate_t + _gates_hw(gates, base_h, base_w, n, t, c, h, w,
                                        mc, mh, mw, C, T, H, W)) * (1 / 3)
         v = tl.load(x + x_at, mask=mask, other=0.0).to(tl.float32) * gate
+        if RELU:
+            v = _relu(v)
         tl.store(out + out_at, v.to(out.dtype.element_ty), mask=mask)
         x += XT
         out += YT
 
 
 @triton.jit
-def grad_x_kernel(grad, gates_c, grads_c, index_c, gates_thw, grads_thw,
-                  index_thw, out, C, T, YN, YT, base_h, base_w, length_c,
-                  length_thw, H: tl.constexpr, W: tl.constexpr,
+def grad_x_kernel(grad, x, gates_c, grads_c, index_c, gates_thw, grads_thw,
+                  index_thw, out, C, T, XN, XT, YN, YT, base_h, base_w,
+                  length_c, length_thw, H: tl.constexpr, W: tl.constexpr,
+                  XC: tl.constexpr, XH: tl.constexpr, XW: tl.constexpr,
                   YC: tl.constexpr, YH: tl.constexpr, YW: tl.constexpr,
                   OUTER_C: tl.constexpr, NESTED: tl.constexpr,
-                  BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
-                  INT: tl.constexpr):
+                  RELU: tl.constexpr, BC: tl.constexpr, BH: tl.constexpr,
+                  BW: tl.constexpr, INT: tl.constexpr):
     """Gradient of ``x``: ``grad * outer gates + grad_z * inner gates + what
     comes through the inner pools``.
 
     ``grad_z`` is what comes through the outer pools; without inner gates (not
     ``NESTED``) ``z`` is ``x``. ``gates``, ``grads`` and ``index`` are gates,
     gradients of the pools and places of the maxima, of the C gate and of the
-    T, H and W gates.
+    T, H and W gates. ``x`` is read for ``RELU`` alone.
     """
     n, _, _, c, h, w = _tile(C, H, W, BC, BH, BW, INT)
     p = h * W + w
@@ -407,6 +418,8 @@ def grad_x_kernel(grad, gates_c, grads_c, index_c, gates_thw, grads_thw,
     mh = h < H
     mw = w < W
     mask = mc & mh & mw
+    x += n * XN
+    x_at = c * XC + h * XH + w * XW
     at = c * YC + h * YH + w * YW
     grad += n * YN
     out += n * YN
@@ -428,6 +441,8 @@ def grad_x_kernel(grad, gates_c, grads_c, index_c, gates_thw, grads_thw,
                 _unpool_hw(grads_thw, index_thw, length_thw, base_h, base_w, n,
                            t, c, h, w, mc, mh, mw, C, T, H, W))
         v = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
+        if RELU:
+            v = tl.where(tl.load(x + x_at, mask=mask, other=0.0) <= 0, 0.0, v)
         if not NESTED:
             if OUTER_C:
                 v = v * gate_c + pool_c
@@ -438,6 +453,7 @@ def grad_x_kernel(grad, gates_c, grads_c, index_c, gates_thw, grads_thw,
         else:
             v = v * gate_thw + pool_thw * gate_c + pool_c
         tl.store(out + at, v.to(out.dtype.element_ty), mask=mask)
+        x += XT
         grad += YT
         out += YT
 
