@@ -6,6 +6,7 @@ file. These take their places in a pipeline.
 import multiprocessing
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -30,6 +31,11 @@ class UnreadableError(RuntimeError):
     """A file cannot be read where each one counts."""
 
 
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not a worker
+        path.unlink(missing_ok=True)
+
+
 class Failures:
     """Which files failed, in all workers of a data loader together."""
 
@@ -40,14 +46,11 @@ class Failures:
         handle, name = tempfile.mkstemp(prefix='unreadable-', suffix='.txt')
         os.close(handle)
         self._list = Path(name)
-        self._owner = os.getpid()
+        # At exit too, where __del__ is not sure to be called
+        weakref.finalize(self, _remove, self._list, os.getpid())
 
     def __deepcopy__(self, memo: dict) -> 'Failures':
         return self  # a copied pipeline reads the same files
-
-    def __del__(self) -> None:
-        if getattr(self, '_owner', None) == os.getpid():
-            self._list.unlink(missing_ok=True)
 
     def draw(self) -> None:
         with self._draws.get_lock():
