@@ -1,23 +1,28 @@
 """Writing without losing what was there."""
 import os
-import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` that takes its place when the block has ended.
+
+    After an error ``path`` is as it was. A process that is killed leaves its
+    draft behind, and the next one to write ``path`` uses the same. It ends
+    like ``path``, for writers that go by the name.
+    """
+    draft = path.with_name(f'.{path.stem}.draft{path.suffix}')
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all, also where the disk is full."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}-')
-    try:
-        with open(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.chmod(draft, 0o666 & ~_umask())  # mkstemp lets only the owner read
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with draft_of(path) as draft:
+        draft.write_text(text, encoding='utf-8')

@@ -45,6 +45,7 @@ from rich.table import Table
 from aia_mmaction import __version__
 from aia_mmaction.backbones import attention_layers
 from aia_mmaction.backbones.places import PluggedActivation
+from aia_mmaction.files import write_text
 from aia_mmaction.layers import build_layer
 from aia_mmaction.ops.parity import deviations
 
@@ -586,10 +587,9 @@ def main():
     print(', '.join(f'{key}: {value}' for key, value in about.items()))
     print_table(rows)
     if args.json:
-        temporary = args.json.with_suffix('.tmp')
-        temporary.write_text(
-            json.dumps(dict(environment=about, rows=rows), indent=1) + '\n')
-        temporary.replace(args.json)
+        write_text(args.json,
+                   json.dumps(dict(environment=about, rows=rows), indent=1) +
+                   '\n')
     if args.plot:
         plot(rows, args.plot)
 

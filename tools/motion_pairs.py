@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 import aia_mmaction
+from aia_mmaction.files import write_text
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -134,7 +135,5 @@ def write_report(path, paragraphs, args, started):
         f'{platform.machine()}. This run took {time.time() - started:.0f} s; '
         'it takes less where networks were trained before.'
     ]
-    draft = path.with_name('draft.md')
-    draft.write_text('\n\n'.join(paragraphs) + '\n')
-    os.replace(draft, path)
+    write_text(path, '\n\n'.join(paragraphs) + '\n')
     print(f'\nSee {path}')
