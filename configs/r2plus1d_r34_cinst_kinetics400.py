@@ -15,9 +15,17 @@ model = dict(
         plugins=[dict(cfg=dict(type='CinST'), position='after_norm2')]))
 sync_bn = 'torch'
 
+# MMAction2's pipelines, with transforms that name a video they cannot read
+for __name in ('train', 'val', 'test'):
+    for __transform in _base_[f'{__name}_pipeline']:
+        if __transform.type.startswith('Decord'):
+            __transform.type = f'Readable{__transform.type}'
+            __transform.on_error = 'skip' if __name == 'train' else 'raise'
+
 guided = dict(
     type='GuidedVideoDataset',
     guide="the README's section Datasets, Kinetics-400")
-train_dataloader = dict(dataset=guided)
-val_dataloader = dict(dataset=guided)
-test_dataloader = dict(dataset=guided)
+train_dataloader = dict(
+    dataset=dict(pipeline=_base_.train_pipeline, **guided))
+val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline, **guided))
+test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline, **guided))

@@ -108,6 +108,23 @@ def test_test_data(name, data):
             assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
 
 
+@pytest.mark.parametrize(
+    'name',
+    [*CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py'])
+def test_bad_videos_are_named(name):
+    """Left out in training, an error in testing."""
+    cfg = load(name)
+    for split in ('train', 'val', 'test'):
+        decoders = [
+            t for t in cfg[f'{split}_dataloader'].dataset.pipeline
+            if 'Decode' in t['type'] or t['type'].endswith('Init')
+        ]
+        assert decoders
+        for decoder in decoders:
+            assert decoder['type'].startswith('Readable')
+            assert (decoder.get('on_error') == 'skip') == (split == 'train')
+
+
 def test_protocols_are_all_tested():
     assert set(PROTOCOLS) == {'efficient', 'accurate', 'authors'}
 

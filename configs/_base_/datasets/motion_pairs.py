@@ -5,20 +5,22 @@ num_classes = 8
 
 # No flip: it swaps left and right, which are classes here.
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ReadableDecordInit', on_error='skip'),
     dict(
         type='SampleFrames',
         clip_len=1,
         frame_interval=1,
         num_clips=num_segments),
-    dict(type='DecordDecode'),
+    dict(type='ReadableDecordDecode', on_error='skip'),
     dict(type='Resize', scale=(48, 48), keep_ratio=False),
     dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs')
 ]
 test_pipeline = [
-    train_pipeline[0],
-    dict(test_mode=True, **train_pipeline[1]), *train_pipeline[2:]
+    dict(type='ReadableDecordInit'),
+    dict(test_mode=True, **train_pipeline[1]),
+    dict(type='ReadableDecordDecode'), *train_pipeline[3:5],
+    dict(type='PackActionInputs', meta_keys=('filename', ))
 ]
 
 loader = dict(batch_size=16, num_workers=1, persistent_workers=True)
