@@ -14,11 +14,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.fileio import LocalBackend
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model import BaseModule
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-from . import config_package, drn
+from . import checkpoints, config_package, drn
 
 DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
@@ -231,6 +232,10 @@ def _refuse_single_maps() -> None:
     Recognizer2D.extract_feat = repaired
 
 
+def _writes_in_place() -> bool:
+    return 'tempfile' not in inspect.getsource(LocalBackend.put)
+
+
 # `drn` comes first: the others import mmaction.models.
 REPAIRS: List[Repair] = [
     Repair(
@@ -265,6 +270,11 @@ REPAIRS: List[Repair] = [
         'single_map', 'Recognizer2D with a neck takes the single map of a '
         'backbone for a list along the batch, and fails far from the cause',
         _neck_splits_the_batch, _refuse_single_maps),
+    Repair(
+        'checkpoints', 'MMEngine writes a checkpoint where the last one was '
+        'deleted, so a run that is killed, or a full disk, leaves half of one '
+        'or none to resume from', _writes_in_place,
+        checkpoints.keep_checkpoints),
     Repair(
         'config_package',
         "MMEngine's config inheritance by package name knows "

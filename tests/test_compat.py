@@ -132,6 +132,26 @@ for _ in range(2):
 assert feature.shape == (1, 512, 1, 1)
 assert not model.backbone._forward_hooks
 ''',
+    # RLIMIT_FSIZE stands for a full disk
+    'checkpoints':
+    '''
+import resource, signal
+from pathlib import Path
+import torch
+from mmengine.runner import save_checkpoint
+last = Path('last.pth')
+save_checkpoint(dict(a=torch.zeros(1000)), str(last))
+before = last.read_bytes()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    save_checkpoint(dict(a=torch.ones(2000)), str(last))
+except OSError:
+    pass
+assert last.read_bytes() == before, 'it was overwritten'
+assert list(Path().glob('*last*')) == [last]
+assert not list(Path().glob('.*last*'))
+''',
     # tests/test_wheel.py has whole configs
     'config_package':
     '''
@@ -149,6 +169,7 @@ ERRORS = {
     'compile': 'torch._dynamo.exc',
     'gloo': 'cuda',
     'max_testing_views': "has no attribute 'get'",
+    'checkpoints': 'it was overwritten',
     'single_map': 'is invalid for input of size',
     'config_package': 'does not support to load aia_mmaction config',
 }

@@ -1,0 +1,159 @@
+"""A run that is killed ends as the one that never was."""
+import json
+import os
+import random
+import re
+import sys
+
+import pytest
+import torch
+from mmengine.runner import runner
+
+from aia_mmaction.checkpoints import latest_whole_checkpoint
+
+from .conftest import REPO, run
+
+pytestmark = pytest.mark.slow
+
+# MMEngine stores no state of random generators. Workers that start over with
+# every epoch, and no dropout, leave the seed alone to decide.
+CONFIG = f"""
+_base_ = '{REPO}/configs/tsn_r18_cinst_motion-pairs.py'
+model = dict(cls_head=dict(dropout_ratio=0))
+train_cfg = dict(max_epochs=4)
+randomness = dict(seed=0)
+default_hooks = dict(
+    logger=dict(interval=1),
+    checkpoint=dict(max_keep_ckpts=1))
+loader = dict(persistent_workers=False, batch_size=8)
+train_dataloader = loader
+val_dataloader = loader
+test_dataloader = loader
+"""
+DIRECTED = ['iteration', 'write', 'validation', 'pointer', 'write']
+
+
+def train(work_dir, moments, cwd):
+    config = work_dir.with_suffix('.py')
+    config.write_text(CONFIG)
+    return run(sys.executable,
+               REPO / 'tests/killed_training.py',
+               config,
+               work_dir,
+               *moments,
+               cwd=cwd)
+
+
+def losses(work_dir):
+    """By iteration; what is trained twice is counted once."""
+    found = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            scalars = json.loads(line)
+            if 'loss' in scalars:
+                found[scalars['step']] = scalars['loss']
+    return found
+
+
+@pytest.fixture(scope='module')
+def undisturbed(motion_pairs, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('undisturbed') / 'run'
+    train(work_dir, [], motion_pairs)
+    assert len(losses(work_dir)) == 12  # 24 videos, 4 epochs
+    return work_dir
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_killed_ten_times(undisturbed, motion_pairs, tmp_path):
+    generator = random.Random(0)
+    timed = [f'{generator.uniform(0.5, 8):.2f}' for _ in range(5)]
+    moments = [m for pair in zip(timed, DIRECTED) for m in pair]
+    work_dir = tmp_path / 'run'
+    log = train(work_dir, moments, motion_pairs)
+    assert len(re.findall('exit -9', log)) >= len(DIRECTED), log
+    ended, expected = (torch.load(folder / 'epoch_4.pth')
+                       for folder in (work_dir, undisturbed))
+    assert same(ended['state_dict'], expected['state_dict'])
+    assert same(ended['optimizer'], expected['optimizer'])
+    assert same(ended['param_schedulers'], expected['param_schedulers'])
+    assert losses(work_dir) == losses(undisturbed)
+    # max_keep_ckpts=1: no checkpoint, whole or not, is left over
+    assert sorted(p.name for p in work_dir.rglob('*.pth')
+                  if 'best' not in p.name) == ['epoch_4.pth']
+
+
+def save(path, value):
+    torch.save(dict(state_dict=dict(a=torch.full((500, ), value))), path)
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    """Of a run of three epochs."""
+    for epoch in (1, 2, 3):
+        path = tmp_path / f'epoch_{epoch}.pth'
+        save(path, float(epoch))
+        os.utime(path, (epoch, epoch))
+    save(tmp_path / 'best_acc_top1_epoch_2.pth', 2.)
+    (tmp_path / 'last_checkpoint').write_text(f'{tmp_path}/epoch_3.pth')
+    return tmp_path
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def change_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def remove(path):
+    path.unlink()
+
+
+def test_last_checkpoint_is_taken(work_dir):
+    save(work_dir / 'epoch_4.pth', 4.)  # written, and not yet pointed to
+    assert latest_whole_checkpoint(work_dir) == str(work_dir / 'epoch_3.pth')
+
+
+@pytest.mark.parametrize('damage', [truncate, change_a_byte, remove])
+def test_one_before_a_broken_one_is_taken(work_dir, damage, capfd):
+    damage(work_dir / 'epoch_3.pth')
+    latest = latest_whole_checkpoint(work_dir)
+    assert latest == str(work_dir / 'epoch_2.pth')
+    log = capfd.readouterr().out
+    assert 'epoch_3.pth cannot be read' in log
+    assert f'goes on from {latest}' in log
+
+
+@pytest.mark.parametrize('pointer', ['', None])
+def test_without_a_pointer_the_newest_is_taken(work_dir, pointer):
+    path = work_dir / 'last_checkpoint'
+    path.unlink() if pointer is None else path.write_text(pointer)
+    assert latest_whole_checkpoint(work_dir) == str(work_dir / 'epoch_3.pth')
+
+
+def test_all_broken(work_dir):
+    for path in work_dir.glob('epoch_*.pth'):
+        truncate(path)
+    with pytest.raises(RuntimeError, match='epoch_3.*epoch_2.*epoch_1') as e:
+        latest_whole_checkpoint(work_dir)
+    assert 'best' not in str(e.value)
+
+
+def test_new_run_has_nothing_to_resume(tmp_path):
+    assert latest_whole_checkpoint(tmp_path) is None
+
+
+def test_runner_resumes_so():
+    assert runner.find_latest_checkpoint is latest_whole_checkpoint
