@@ -185,6 +185,17 @@ def _let_gloo_start_on_cpu() -> None:
 
     utils._init_dist_pytorch = repaired
 
+    from mmengine.model import MMDistributedDataParallel
+    init = MMDistributedDataParallel.__init__
+
+    @wraps(init)
+    def init_of_any_device(self, module, *args, **kwargs):
+        if all(p.device.type == 'cpu' for p in module.parameters()):
+            kwargs['device_ids'] = None
+        init(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = init_of_any_device
+
 
 def _testing_views_break() -> bool:
     from mmaction.models import Recognizer2D
@@ -259,8 +270,9 @@ REPAIRS: List[Repair] = [
         'settings, clip_grad for one', _compile_traces_optimizer,
         _keep_optimizer_out_of_graph),
     Repair(
-        'gloo', 'MMEngine selects a CUDA device even for gloo on a machine '
-        'without one', _dist_needs_cuda, _let_gloo_start_on_cpu),
+        'gloo', 'MMEngine selects a CUDA device for gloo, and for the wrapper '
+        'of a model that is on the CPU, on a machine without one',
+        _dist_needs_cuda, _let_gloo_start_on_cpu),
     Repair(
         'max_testing_views',
         'Recognizer2D calls backbone.get() when max_testing_views is '

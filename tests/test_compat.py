@@ -90,6 +90,18 @@ os.environ.update(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1',
 init_dist('pytorch', backend='gloo')
 assert get_world_size() == 1
 barrier()
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(3, 2)
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.fc(inputs)
+runner = Runner(Model(), '.', launcher='pytorch',
+                env_cfg=dict(dist_cfg=dict(backend='gloo')))
+assert runner.model(torch.ones(2, 3)).shape == (2, 2)
 """,
     'max_testing_views':
     """

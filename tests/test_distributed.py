@@ -1,0 +1,113 @@
+"""Two processes train and test as one does."""
+import json
+import os
+import re
+import sys
+
+import pytest
+import torch
+
+from .conftest import REPO, run
+
+pytestmark = pytest.mark.slow
+
+# The same pictures in every run: each process draws random numbers of its
+# own. The batch norms of two CPUs know of no SyncBN, so they are frozen there.
+TWO_GPUS = torch.cuda.device_count() >= 2
+CONFIG = f"""
+_base_ = '{REPO}/configs/tsn_r18_cinst_motion-pairs.py'
+custom_imports = dict(imports=['aia_mmaction', 'loss_of_all_ranks'])
+custom_hooks = [dict(type='LossOfAllRanks')]
+model = dict(
+    backbone=dict(norm_eval={not TWO_GPUS}),
+    cls_head=dict(dropout_ratio=0))
+sync_bn = 'torch' if {TWO_GPUS} else None
+optim_wrapper = dict(optimizer=dict(lr=0.02))
+param_scheduler = None
+train_cfg = dict(max_epochs=2)
+randomness = dict(seed=0)
+default_hooks = dict(logger=dict(interval=1))
+train_dataloader = dict(
+    batch_size=BATCH_SIZE, num_workers=0, persistent_workers=False,
+    dataset=dict(pipeline=_base_.test_pipeline))
+# 7 videos, so that one process has more than the other
+val_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(indices=7))
+test_dataloader = val_dataloader
+"""
+
+
+def mim(verb, config, processes, cwd, *options):
+    env = {
+        'PYTHONPATH':
+        os.pathsep.join(
+            [str(REPO / 'tests'),
+             os.environ.get('PYTHONPATH', '')]),
+        'OMP_NUM_THREADS':
+        '1'
+    }
+    launch = ['--gpus', processes if TWO_GPUS or processes > 1 else 0]
+    if processes > 1:
+        launch += ['--launcher', 'pytorch']
+    if not TWO_GPUS:
+        env['CUDA_VISIBLE_DEVICES'] = '-1'
+        options = [*options, '--cfg-options', 'env_cfg.dist_cfg.backend=gloo']
+    return run(sys.executable,
+               '-m',
+               'mim',
+               verb,
+               'mmaction',
+               config,
+               *launch,
+               *options,
+               cwd=cwd,
+               env=env)
+
+
+def scalars(work_dir, key):
+    path, = work_dir.glob('*/vis_data/scalars.json')
+    lines = map(json.loads, path.read_text().splitlines())
+    return [line[key] for line in lines if key in line]
+
+
+@pytest.fixture(scope='module')
+def runs(motion_pairs, tmp_path_factory):
+    """The work_dir of one process, and that of two."""
+    folder = tmp_path_factory.mktemp('runs')
+    for processes in (1, 2):
+        config = folder / f'{processes}.py'
+        config.write_text(CONFIG.replace('BATCH_SIZE', str(8 // processes)))
+        mim('train', config, processes, motion_pairs, '--work-dir',
+            folder / f'{processes}')
+    return folder / '1', folder / '2'
+
+
+def test_same_loss_curve(runs):
+    one, two = (scalars(run, 'loss_of_all') for run in runs)
+    assert len(one) == 6  # 24 videos, 2 epochs
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_same_weights(runs):
+    one, two = (torch.load(run / 'epoch_2.pth')['state_dict'] for run in runs)
+    before = torch.load(runs[0] / 'epoch_1.pth')['state_dict']
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        learned, size, error = (x.double().norm()
+                                for x in (value - before[name], value,
+                                          two[name] - value))
+        # float32 sums in another order, and is stored to 6e-8
+        assert error <= 2e-3 * learned + 2e-7 * (1 + size), name
+
+
+def test_same_metric(runs, motion_pairs):
+    config, checkpoint = runs[0].with_suffix('.py'), runs[0] / 'epoch_2.pth'
+    one, two = (mim('test', config, processes, motion_pairs, '--checkpoint',
+                    checkpoint) for processes in (1, 2))
+    accuracies = [
+        re.findall(r'acc/top[15]: [\d.]+|mean1: [\d.]+', log)
+        for log in (one, two)
+    ]
+    assert accuracies[0] and accuracies[0] == accuracies[1]
+    assert '[4/4]' in one and '[2/2]' in two
