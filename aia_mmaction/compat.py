@@ -8,18 +8,16 @@ of :mod:`aia_mmaction.doctor`.
 import inspect
 import os
 from functools import wraps
-from importlib import import_module
 from typing import Callable, List, NamedTuple, Set
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from mmengine.fileio import LocalBackend
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import checkpoint
 
-from . import checkpoints, config_package, drn
+from . import checkpoints, config_package, drn, weights_only
 
 DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
@@ -31,76 +29,8 @@ class Repair(NamedTuple):
     apply: Callable[[], None]
 
 
-def _loads_weights_only() -> bool:
-    parts = torch.__version__.split('.')
-    return (int(parts[0]), int(parts[1])) >= (2, 6)
-
-
-# A pickled HistoryBuffer refers to its statistics, and the state of MMEngine's
-# one-cycle schedule to its annealing function, by getattr(class, name).
-_METHODS = {
-    HistoryBuffer: ('min', 'max', 'current', 'mean'),
-    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear')
-}
-
-
-def _method_in_checkpoint(obj: type, name: str) -> Callable:
-    """The only ``getattr`` that a checkpoint of MMEngine needs.
-
-    The builtin would let a file reach any attribute of anything.
-    """
-    if isinstance(obj, type) and name in _METHODS.get(obj, ()):
-        return getattr(obj, name)
-    raise ValueError(
-        'Checkpoint refused: expected it to ask for a statistics method of '
-        'HistoryBuffer or an annealing function, got '
-        f'getattr({obj!r}, {name!r}), which no checkpoint of MMEngine does. '
-        'Do not load files that you do not trust.')
-
-
-class _ArrayName:
-    """What ``numpy.ndarray`` means in a checkpoint: a name, nothing to call.
-
-    PyTorch calls what is allow-listed with the file's own arguments, and an
-    ndarray of objects over a buffer of bytes reads arbitrary memory.
-    """
-
-    def __new__(cls, *args):
-        raise ValueError(
-            'Checkpoint refused: expected arrays as NumPy pickles them, got a '
-            'call of numpy.ndarray, which no checkpoint of MMEngine makes. Do '
-            'not load files that you do not trust.')
-
-
-def _empty_array(*args) -> np.ndarray:
-    """The array that a pickle begins with and then fills, see NumPy's
-    ``_reconstruct``; the arguments are always these."""
-    return _MULTIARRAY._reconstruct(np.ndarray, (0, ), b'b')
-
-
-# NumPy 1.26 has a numpy._core too, but no more in it than names.
-_MULTIARRAY = import_module('numpy._core.multiarray' if int(
-    np.__version__.split('.')[0]) >= 2 else 'numpy.core.multiarray')
-
-
-def _allow_mmengine_checkpoints() -> None:
-    """Allow-list what MMEngine saves; ``weights_only`` stays on."""
-    dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
-    arrays = [
-        entry for core in ('numpy._core', 'numpy.core')
-        for entry in ((_empty_array, f'{core}.multiarray._reconstruct'),
-                      (_MULTIARRAY.scalar, f'{core}.multiarray.scalar'))
-    ]
-    torch.serialization.add_safe_globals([
-        *_METHODS,
-        np.dtype,
-        *dtypes,
-        *arrays,
-        (_ArrayName, 'numpy.ndarray'),
-        # Allows an array to be filled, under a name that no file can spell.
-        (np.ndarray, 'numpy\nndarray'),
-        (_method_in_checkpoint, 'builtins.getattr')
-    ])
+def _loads_in_its_own_way() -> bool:
+    return 'weights_only' not in inspect.getsource(checkpoint)
 
 
 def _loss_breaks_on_bfloat16() -> bool:
@@ -256,8 +186,9 @@ REPAIRS: List[Repair] = [
     Repair(
         'weights_only',
         'torch >= 2.6 refuses the checkpoints that MMEngine writes, so '
-        'testing, resuming and load_from fail', _loads_weights_only,
-        _allow_mmengine_checkpoints),
+        'testing, resuming and load_from fail; older versions, and all of '
+        'them from a URL, run whatever code is in a checkpoint',
+        _loads_in_its_own_way, weights_only.load_weights_only),
     Repair('bfloat16_loss',
            'BaseHead hands bfloat16 scores to numpy, which has no bfloat16',
            _loss_breaks_on_bfloat16, _compute_loss_in_float32),

@@ -1,12 +1,16 @@
 """Every repair mends something that is broken without it."""
 import pickle
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import scheduler
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
 
@@ -20,11 +24,12 @@ USES = {
     """
 import torch
 from mmengine.logging import MessageHub
+from mmengine.runner.checkpoint import _load_checkpoint
 hub = MessageHub.get_instance('run')
 hub.update_scalar('train/loss', 1.0)
 hub.update_info('epoch', 1)
 torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict()), 'a.pth')
-hub = torch.load('a.pth')['message_hub']
+hub = _load_checkpoint('a.pth')['message_hub']
 assert hub['log_scalars']['train/loss'].statistics('mean', 1) == 1
 """,
     'bfloat16_loss':
@@ -264,14 +269,15 @@ def test_every_schedule_can_be_resumed(name, kwargs, tmp_path):
     optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
     state = getattr(scheduler, name)(optimizer, **kwargs).state_dict()
     torch.save(state, tmp_path / 'state.pth')
-    assert torch.load(tmp_path / 'state.pth') == state
+    assert CheckpointLoader.load_checkpoint(str(tmp_path /
+                                                'state.pth')) == state
 
 
 class TestRefusesHostileCheckpoints:
 
     def refused(self, path):
         with pytest.raises((pickle.UnpicklingError, ValueError)) as info:
-            torch.load(path)
+            CheckpointLoader.load_checkpoint(str(path))
         return str(info.value)
 
     def save(self, obj, path):
@@ -315,7 +321,8 @@ class TestRefusesHostileCheckpoints:
 
         path = self.save(Evil(), tmp_path / 'evil.pth')
         try:
-            assert type(torch.load(path)['state_dict']) is np.ndarray
+            loaded = CheckpointLoader.load_checkpoint(str(path))
+            assert type(loaded['state_dict']) is np.ndarray
         except pickle.UnpicklingError:
             pass
 
@@ -327,7 +334,7 @@ class TestRefusesHostileCheckpoints:
     ])
     def test_honest_arrays(self, array, tmp_path):
         torch.save(array, tmp_path / 'array.pth')
-        got = torch.load(tmp_path / 'array.pth')
+        got = CheckpointLoader.load_checkpoint(str(tmp_path / 'array.pth'))
         assert type(got) is type(array) and got.dtype == array.dtype
         np.testing.assert_array_equal(got, array)
 
@@ -340,6 +347,27 @@ class TestRefusesHostileCheckpoints:
                 return exec, (f'open({str(canary)!r}, "w")', )
 
         self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
+        assert not canary.exists()
+
+    def test_code_from_a_url(self, tmp_path, monkeypatch):
+        canary = tmp_path / 'canary'
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+
+        class Evil:
+
+            def __reduce__(self):
+                return exec, (f'open({str(canary)!r}, "w")', )
+
+        self.save(Evil(), tmp_path / 'evil.pth')
+        self.save(torch.ones(2), tmp_path / 'honest.pth')
+        handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+        with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            url = f'http://127.0.0.1:{server.server_port}'
+            loaded = CheckpointLoader.load_checkpoint(f'{url}/honest.pth')
+            assert loaded['state_dict'].sum() == 2
+            self.refused(f'{url}/evil.pth')
+            server.shutdown()
         assert not canary.exists()
 
     def test_weights_only_stays_on(self, tmp_path):
