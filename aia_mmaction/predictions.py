@@ -165,7 +165,7 @@ class _Unpickler(pickle.Unpickler):
             ('torch._utils', '_rebuild_tensor_v2'):
             torch._utils._rebuild_tensor_v2,
             ('torch.storage', '_load_from_bytes'): _load_storage,
-            ('_codecs', 'encode'): _latin1,
+            ('_codecs', 'encode'): latin1,
         }
         if (module, name) not in allowed:
             raise DumpError(f'expected tensors, names and numbers, got '
@@ -173,8 +173,8 @@ class _Unpickler(pickle.Unpickler):
         return allowed[module, name]
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    # How the older pickle protocols write bytes
+def latin1(text: str, encoding: str) -> bytes:
+    """What older pickle protocols write bytes as, ``_codecs.encode``."""
     return text.encode('latin1')
 
 

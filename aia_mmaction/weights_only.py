@@ -6,6 +6,7 @@ URLs with any version, run the code in the file.
 """
 import pickle
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import Counter
 from functools import wraps
 from importlib import import_module
 from types import SimpleNamespace
@@ -18,6 +19,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from .predictions import latin1
+
+# From then on, PyTorch can be told all that it needs to allow.
+_TELLS_PYTORCH = torch.__version__ >= (2, 6)
 _torch_load = torch.load
 
 # A pickled HistoryBuffer refers to its statistics, and the state of MMEngine's
@@ -89,6 +94,11 @@ class _Unpickler(pickle.Unpickler):
             (module, name), (IMPORT_MAPPING.get(module, module), name))
         allowed = {
             **torch._weights_only_unpickler._get_allowed_globals(),
+            # Later versions allow these on their own.
+            'collections.Counter':
+            Counter,
+            '_codecs.encode':
+            latin1,
             **_saved_by_mmengine()
         }
         if f'{module}.{name}' not in allowed:
@@ -105,14 +115,9 @@ _PICKLE_MODULE = SimpleNamespace(
     load=lambda file, **kwargs: _Unpickler(file, **kwargs).load())
 
 
-def _torch_is_told_what_to_allow() -> bool:
-    major, minor = torch.__version__.split('.')[:2]
-    return (int(major), int(minor)) >= (2, 6)
-
-
 def _load(file: Any, map_location: Any = None, **kwargs) -> Any:
     """:func:`torch.load` of data only, whatever the caller says."""
-    if _torch_is_told_what_to_allow():
+    if _TELLS_PYTORCH:
         kwargs['weights_only'] = True
     else:
         kwargs['weights_only'] = False
@@ -122,7 +127,7 @@ def _load(file: Any, map_location: Any = None, **kwargs) -> Any:
 
 def load_weights_only() -> None:
     """Have MMEngine load what it saves, and nothing that runs."""
-    if _torch_is_told_what_to_allow():
+    if _TELLS_PYTORCH:
         torch.serialization.add_safe_globals([
             *((obj, name) for name, obj in _saved_by_mmengine().items()),
             # Allows an array to be filled, under a name that no file can

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmaction.structures import ActionDataSample
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 
@@ -45,6 +46,38 @@ def run(*command, cwd, env=None, check=True):
 
 def mim(*args, cwd, check=True):
     return run(sys.executable, '-m', 'mim', *args, cwd=cwd, check=check)
+
+
+# The versions that setup.py allows, beyond the newest
+needs_fast_paths = pytest.mark.skipif(
+    not hasattr(torch.library, 'custom_op'),
+    reason='torch < 2.4 has the reference path only')
+needs_mmaction_1_2 = pytest.mark.skipif(
+    not hasattr(ActionDataSample, 'set_gt_label'),
+    reason='MMAction2 1.1 calls predictions and labels otherwise')
+
+
+def samples(n):
+    """Data samples of the classes 0, 1, ..."""
+    name = 'set_gt_label' if hasattr(ActionDataSample,
+                                     'set_gt_label') else 'set_gt_labels'
+    return [getattr(ActionDataSample(), name)(label) for label in range(n)]
+
+
+def scores_of(samples):
+    """Predicted scores, ``[N, classes]``."""
+    return torch.stack([
+        s.pred_score if hasattr(s, 'pred_score') else s.pred_scores.item
+        for s in samples
+    ])
+
+
+def labels_of(samples):
+    """Class numbers."""
+    return [
+        (s.gt_label if hasattr(s, 'gt_label') else s.gt_labels.item).item()
+        for s in samples
+    ]
 
 
 def count_attention(backbone):

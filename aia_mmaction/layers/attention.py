@@ -128,7 +128,7 @@ class ContextAttention(nn.Module):
         args = (x, *parameters, stats, norms[0].eps, self.inner, self.outer,
                 self.num_segments or 0, relu)
         if (getattr(activation, 'inplace', False) and not keep
-                and not torch.compiler.is_compiling()):
+                and not ops.is_compiling()):
             out, stats = x, ops.attention_(*args, path)
         else:
             out, stats, _, _ = ops.attention(*args, keep, path)
@@ -138,7 +138,7 @@ class ContextAttention(nn.Module):
         return out if relu or activation is None else activation(out)
 
     def _log(self, path: str, refused: List[str]) -> None:
-        if torch.compiler.is_compiling() or path == self._path:
+        if ops.is_compiling() or path == self._path:
             return
         self._path = path
         print_log(f'{type(self).__name__}: impl={self.impl!r} takes {path}' +

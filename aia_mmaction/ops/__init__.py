@@ -8,12 +8,14 @@ from .reference import (AXES, channel_context, cinst, context_gate,
 
 if hasattr(torch.library, 'custom_op'):  # torch >= 2.4
     from .library import attention, attention_
+    is_compiling = torch.compiler.is_compiling
 else:
     attention = attention_ = None  # `choose` always takes the reference
+    is_compiling = torch._dynamo.is_compiling
 
 __all__ = [
     'AXES', 'attention', 'attention_', 'channel_context', 'choose', 'cinst',
-    'context_gate', 'context_pool', 'from_clips', 'has_hooks',
+    'context_gate', 'context_pool', 'from_clips', 'has_hooks', 'is_compiling',
     'requested_impl', 'spatiotemporal_context', 'stinc', 'to_clips',
     'uses_batch_stats'
 ]

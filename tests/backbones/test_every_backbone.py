@@ -4,12 +4,11 @@ import importlib.util
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.utils import is_tuple_of
 
 from aia_mmaction.backbones import attention_layers
 
-from ..conftest import check_readme_table, count_attention
+from ..conftest import check_readme_table, count_attention, samples
 from .conftest import R2PLUS1D
 from .test_plugins import is_aia
 
@@ -229,8 +228,7 @@ def test_tpn(name):
     clips = torch.randn(2, 4, 3, 64, 64)
     if name != 'ResNetTSM':
         clips = torch.randn(2, 1, 3, 4, 64, 64)
-    samples = [ActionDataSample().set_gt_label(i) for i in range(2)]
-    model.loss(clips, samples)['loss_cls'].backward()
+    model.loss(clips, samples(2))['loss_cls'].backward()
     assert len(attention_layers(model.backbone)) == 16
     assert all(p.grad is not None for n, p in model.named_parameters()
                if is_aia(n))

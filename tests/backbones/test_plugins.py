@@ -4,7 +4,6 @@ import pickle
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from aia_mmaction import CinST, insert_plugins
 from aia_mmaction.backbones import attention_layers
 
+from ..conftest import needs_fast_paths, samples
 from .conftest import NETWORKS, build_aia, build_plain, make_input
 
 CINST = [dict(cfg=dict(type='CinST'))]
@@ -45,6 +45,7 @@ class TestPlaces:
         expected = attention(conv2.bn(conv2.conv(x))).relu()
         assert torch.equal(conv2(x), expected)
 
+    @needs_fast_paths
     @pytest.mark.parametrize('inplace', [True, False])
     def test_works_in_place_where_the_activation_does(self, inplace):
         model = build_aia('tsn50', act_cfg=dict(type='ReLU', inplace=inplace))
@@ -237,8 +238,7 @@ class TestPlainNetwork:
 
         frames = make_input(name)
         feats = aia.backbone(frames)
-        samples = [ActionDataSample().set_gt_label(i) for i in (0, 1)]
-        losses = aia.cls_head.loss(feats, samples, num_segs=4)
+        losses = aia.cls_head.loss(feats, samples(2), num_segs=4)
         losses['loss_cls'].backward()
         assert all(p.grad is not None for p in aia.parameters())
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 
 from aia_mmaction import AIANeck
+
+from ..conftest import samples, scores_of
 
 RESNET = dict(type='ResNet', depth=18, out_indices=(2, 3))
 TSM = dict(type='ResNetTSM',
@@ -44,10 +45,6 @@ NETWORKS_3D = {
 }
 
 
-def samples(n):
-    return [ActionDataSample().set_gt_label(i) for i in range(n)]
-
-
 def build_2d(backbone=RESNET, plugins='CinST', head='TSNHead', **kwargs):
     torch.manual_seed(0)
     return MODELS.build(
@@ -76,7 +73,7 @@ def scores(model, inputs):
     model.eval()
     with torch.no_grad():
         results = model.predict(inputs, samples(len(inputs)))
-    return torch.stack([r.pred_score for r in results])
+    return scores_of(results)
 
 
 class TestRecognizer2D:

@@ -11,7 +11,6 @@ import sys
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.config import ConfigDict
 from torch import nn
 
@@ -19,7 +18,8 @@ from aia_mmaction.backbones import attention_layers, insert_plugins
 from aia_mmaction.backbones.blocks import find_stages
 
 from ..backbones.test_plugins import is_aia
-from ..conftest import REPO, check_readme_table, count_attention, run
+from ..conftest import (REPO, check_readme_table, count_attention, run,
+                        samples, scores_of)
 
 LIBRARIES = ('torchvision', 'timm', 'mmpretrain')
 FOLDER = REPO / '.venv' / 'image_libraries'
@@ -60,10 +60,6 @@ def build(name, recognizer='AIARecognizer2D', **kwargs):
              **kwargs))
 
 
-def samples():
-    return [ActionDataSample().set_gt_label(i) for i in range(2)]
-
-
 def scores(model):
     clips = torch.randn(2,
                         4,
@@ -73,8 +69,7 @@ def scores(model):
                         generator=torch.Generator().manual_seed(0))
     model.eval()
     with torch.no_grad():
-        return torch.stack(
-            [r.pred_score for r in model.predict(clips, samples())])
+        return scores_of(model.predict(clips, samples(2)))
 
 
 @with_libraries
@@ -86,7 +81,7 @@ class TestImageBackbone:
         model.init_weights()
         model.train()
         clips = torch.randn(2, 4, 3, 64, 64)
-        model.loss(clips, samples())['loss_cls'].backward()
+        model.loss(clips, samples(2))['loss_cls'].backward()
         for key, parameter in model.named_parameters():
             if is_aia(key):
                 assert parameter.grad is not None, key

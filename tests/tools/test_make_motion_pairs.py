@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmaction.registry import DATASETS, TRANSFORMS
 
-from ..conftest import REPO, run
+from ..conftest import REPO, labels_of, run
 
 TOOL = REPO / 'tools/data/make_motion_pairs.py'
 sys.path.insert(0, str(TOOL.parent))
@@ -33,9 +33,7 @@ def test_reads_as_a_video_dataset(motion_pairs):
                      dict(type='PackActionInputs')
                  ]))
         assert len(dataset) == size
-        labels = [
-            dataset[i]['data_samples'].gt_label.item() for i in range(size)
-        ]
+        labels = labels_of(dataset[i]['data_samples'] for i in range(size))
         assert sorted(labels) == sorted(list(range(8)) * (size // 8))
         assert dataset[0]['inputs'].shape == (8, 3, 64, 64)
     names = (root / 'label_map.txt').read_text().splitlines()
