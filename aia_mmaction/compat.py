@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import checkpoint
 
-from . import checkpoints, config_package, drn, weights_only
+from . import checkpoints, drn, weights_only
 
 DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
@@ -177,6 +177,16 @@ def _writes_in_place() -> bool:
     return 'tempfile' not in inspect.getsource(LocalBackend.put)
 
 
+def _package_is_unknown() -> bool:
+    from mmengine.config.utils import MODULE2PACKAGE
+    return 'aia_mmaction' not in MODULE2PACKAGE
+
+
+def _make_package_known() -> None:
+    from mmengine.config.utils import MODULE2PACKAGE
+    MODULE2PACKAGE['aia_mmaction'] = 'aia_mmaction'
+
+
 # `drn` comes first: the others import mmaction.models.
 REPAIRS: List[Repair] = [
     Repair(
@@ -221,8 +231,7 @@ REPAIRS: List[Repair] = [
     Repair(
         'config_package',
         "MMEngine's config inheritance by package name knows "
-        "OpenMMLab's packages only", config_package.is_unknown,
-        config_package.register_in_memory),
+        "OpenMMLab's packages only", _package_is_unknown, _make_package_known),
 ]
 
 _made = set()

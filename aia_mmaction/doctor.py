@@ -14,7 +14,8 @@ import sys
 from importlib.util import find_spec
 from typing import Iterator, List, Optional, Tuple
 
-from . import config_package, drn
+from . import drn
+from .disk import CONFIG_INDEX, CONFIG_PACKAGE, EDITS
 from .requirements import Problem, find_missing, installed, release
 
 PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmaction2', 'decord',
@@ -47,6 +48,11 @@ def find_problems() -> Iterator[Problem]:
             'import aia_mmaction work, others cannot name its types, and '
             'MMAction2 alone cannot import its models',
             'python -m aia_mmaction.doctor --fix')
+    if find_spec('mmaction') and CONFIG_INDEX.is_missing():
+        yield Problem(
+            f'{CONFIG_INDEX.path} of mmaction2 1.1 has a list of configs for '
+            "one model, with which no _base_='mmaction::...' can be found",
+            'python -m aia_mmaction.doctor --fix')
 
 
 def find_limits() -> Iterator[Problem]:
@@ -61,7 +67,7 @@ def find_limits() -> Iterator[Problem]:
                       'pip install "moviepy<2"')
     if not installed('seaborn'):
         yield Problem('analyze_logs.py needs seaborn', 'pip install seaborn')
-    if find_spec('mmengine') and config_package.is_missing():
+    if find_spec('mmengine') and CONFIG_PACKAGE.is_missing():
         yield Problem(
             "configs cannot inherit by _base_='aia_mmaction::...': MMEngine "
             "knows OpenMMLab's packages only",
@@ -110,14 +116,14 @@ def fix() -> str:
         if drn.is_missing():
             drn.write_stub()
             done.append(f'Wrote {drn.folder()}.')
-        if config_package.is_missing():
-            config_package.write_entry()
-            done.append(f'Wrote a line into {config_package.file()}.')
+        for edit in EDITS:
+            if edit.is_missing():
+                edit.make()
+                done.append(f'Changed {edit.file()}.')
     except OSError as error:
         raise SystemExit(
-            f'doctor: expected to write {drn.folder()} and '
-            f'{config_package.file()}, got {error}. Run it as a user who may, '
-            'or delete what is in the way.')
+            f'doctor: expected to write {_places()}, got {error}. Run it as a '
+            'user who may, or delete what is in the way.')
     return '\n'.join(done) or 'Nothing to fix on disk.'
 
 
@@ -126,12 +132,17 @@ def undo() -> str:
     if drn.is_stub():
         drn.remove_stub()
         done.append(f'Removed {drn.folder()}.')
-    if config_package.is_written():
-        config_package.remove_entry()
-        done.append(f'Removed the line from {config_package.file()}.')
+    for edit in EDITS:
+        if edit.is_made():
+            edit.undo()
+            done.append(f'Changed {edit.file()} back.')
     return '\n'.join(done) or (
-        f'Nothing to undo: {drn.folder()} and the line in '
-        f'{config_package.file()} are not there, or not what --fix wrote.')
+        f'Nothing to undo: there is nothing of what --fix writes in '
+        f'{_places()}.')
+
+
+def _places() -> str:
+    return ', '.join(map(str, (drn.folder(), *(e.file() for e in EDITS))))
 
 
 def main(args: Optional[List[str]] = None) -> int:

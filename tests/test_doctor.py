@@ -2,9 +2,11 @@ import importlib.metadata
 import sys
 from importlib.util import find_spec
 
+import mmengine
 import pytest
 
 from aia_mmaction import doctor, requirements
+from aia_mmaction.disk import CONFIG_INDEX
 
 from .conftest import run, stack_as_installed
 
@@ -36,7 +38,7 @@ def test_report_fix_and_undo(broken, tmp_path):
     assert f'mmengine {importlib.metadata.version("mmengine")}' in report
 
     out = call('--fix', **broken)
-    assert f'Wrote {drn}' in out and f'Wrote a line into {utils}' in out
+    assert f'Wrote {drn}' in out and f'Changed {utils}' in out
     assert 'Problems: none' in call(**broken)
     run(sys.executable,
         '-c',
@@ -46,14 +48,36 @@ def test_report_fix_and_undo(broken, tmp_path):
     assert 'Nothing to fix' in call('--fix', **broken)
 
     out = call('--undo', **broken)
-    assert f'Removed {drn}' in out and f'from {utils}' in out
+    assert f'Removed {drn}' in out and f'Changed {utils} back' in out
     assert utils.read_text() == text
-    assert [
-        p.name for p in utils.parent.iterdir() if p.name.startswith('utils')
-    ] == ['utils.py']
+    assert [p.name for p in utils.parent.iterdir()
+            if 'utils' in p.name] == ['utils.py']
     after = [p for p in drn.parent.iterdir() if p.name != '__pycache__']
     assert sorted(after) == before
     assert 'Nothing to undo' in call('--undo', **broken)
+
+
+def test_index_of_mmaction2_1_1(broken, tmp_path):
+    mim = tmp_path / 'mmaction' / '.mim'
+    mim.unlink()
+    metafile = tmp_path / 'mmaction' / CONFIG_INDEX.path
+    metafile.parent.mkdir(parents=True)
+    text = f'Models:\n  - Name: bsn\n{CONFIG_INDEX.old}    Modality: RGB\n'
+    metafile.write_text(text)
+    assert 'has a list of configs' in call(**broken, check=False)
+    assert f'Changed {metafile}' in call('--fix', **broken)
+    model, = mmengine.load(metafile)['Models']
+    assert model == {
+        'Name':
+        'bsn',
+        'Modality':
+        'RGB',
+        'Config':
+        'configs/localization/bsn/'
+        'bsn_pem_1xb16-400x100-20e_activitynet-feature.py'
+    }
+    assert f'Changed {metafile} back' in call('--undo', **broken)
+    assert metafile.read_text() == text
 
 
 def test_undo_keeps_what_is_not_ours(broken, tmp_path):
