@@ -40,7 +40,7 @@ def load_dump(path: Path) -> Predictions:
                         f'{type(samples).__name__}. Make it again.')
     names, scores, labels = [], [], []
     for sample in samples:
-        score = sample.get('pred_score') if isinstance(sample, dict) else None
+        score = _field(sample, 'pred_score')
         if not isinstance(score, Tensor) or score.dim() != 1:
             raise DumpError(
                 f"{path}: expected samples with 'pred_score' [classes], got "
@@ -53,7 +53,8 @@ def load_dump(path: Path) -> Predictions:
                 "('filename', 'frame_dir')), and dump again.")
         names.append(name)
         scores.append(score.double())
-        labels.append(int(sample['gt_label']) if 'gt_label' in sample else -1)
+        label = _field(sample, 'gt_label')
+        labels.append(-1 if label is None else int(label))
     if len({len(score) for score in scores}) != 1:
         raise DumpError(f'{path}: expected as many classes for each video.')
     labels = torch.tensor(labels)
@@ -154,6 +155,13 @@ def _probabilities(path: Path, scores: Tensor) -> Tensor:
             sums, torch.ones_like(sums), atol=1e-3):
         return scores
     return scores.softmax(1)  # of heads with average_clips='score'
+
+
+def _field(sample: Any, name: str) -> Any:
+    if not isinstance(sample, dict):
+        return None
+    of_1_1 = sample.get(f'{name}s')  # as MMAction2 1.1 calls it
+    return of_1_1.get('item') if isinstance(of_1_1, dict) else sample.get(name)
 
 
 class _Unpickler(pickle.Unpickler):

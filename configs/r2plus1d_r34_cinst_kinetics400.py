@@ -22,6 +22,8 @@ for __name in ('train', 'val', 'test'):
             __transform.type = f'Readable{__transform.type}'
             __transform.on_error = 'skip' if __name == 'train' else 'raise'
 
+_base_.test_pipeline[-1].meta_keys = ('filename', )  # for `--dump`
+
 guided = dict(
     type='GuidedVideoDataset',
     guide="the README's section Datasets, Kinetics-400")

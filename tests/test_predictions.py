@@ -42,6 +42,19 @@ class TestLoading:
         assert found.names[0] == 'data/videos/b.webm'
         assert found.labels is None
 
+    def test_of_mmaction2_1_1(self, tmp_path):
+        """Which wrote labels and scores under other names."""
+        path = tmp_path / 'p.pkl'
+        dump([
+            dict(filename=name,
+                 pred_scores=dict(item=torch.tensor(score)),
+                 gt_labels=dict(item=torch.tensor([1])))
+            for name, score in zip(NAMES, SCORES)
+        ], str(path))
+        found = load_dump(path)
+        torch.testing.assert_close(found.scores, torch.tensor(SCORES).double())
+        assert found.labels.tolist() == [1, 1]
+
     def test_logits_become_probabilities(self, tmp_path):
         scores = [[3., -1., 0.], [0., 0., 9.]]
         found = load_dump(make_dump(tmp_path / 'p.pkl', NAMES, scores))

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import mmaction
-import mmengine
 import numpy as np
 import torch
 
 import aia_mmaction
 from aia_mmaction.files import write_text
+from aia_mmaction.predictions import load_dump
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -98,10 +98,8 @@ def train_and_test(config, work_dir, seed, cfg_options):
         run(*mim, 'test', 'mmaction', config, '--checkpoint', checkpoint,
             '--work-dir', work_dir / 'test', '--dump', draft, *options)
         os.replace(draft, dump)
-    results = mmengine.load(dump)
-    scores = torch.stack([result['pred_score'] for result in results])
-    labels = torch.cat([result['gt_label'] for result in results])
-    return scores, labels
+    predictions = load_dump(dump)
+    return predictions.scores, predictions.labels
 
 
 def accuracies(scores, labels):

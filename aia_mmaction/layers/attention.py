@@ -101,8 +101,17 @@ class ContextAttention(nn.Module):
         self._log(path, refused)
         if path != 'reference':
             return self._attend(x, clips.shape, path, activation)
-        out = ops.from_clips(self.function(clips, *self.children()), x)
+        out = ops.from_clips(self._refer(clips), x)
         return out if activation is None else activation(out)
+
+    def _refer(self, x: Tensor) -> Tensor:
+        """The layer as it is defined."""
+        gates = list(self.children())
+        if x.dtype != torch.float16 or gates[0].conv.weight.dtype == x.dtype:
+            return self.function(x, *gates)
+        # Autocast to float16, gradients times x would overflow.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.function(x.float(), *gates).to(x.dtype)
 
     def _attend(self, x: Tensor, shape: torch.Size, path: str,
                 activation: Optional[nn.Module]) -> Tensor:

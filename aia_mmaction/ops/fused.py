@@ -114,8 +114,10 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
         ``shift``.
     """
     parameters = _parameters(x, weight, scale, shift, stats, eps)
-    folded, x = x, to_clips(restore(x, affine), num_segments)
-    grad = to_clips(grad, num_segments)
+    # Gradients times x can be beyond float16.
+    dtype = parameters[0].weight.dtype
+    folded, x = x, to_clips(restore(x, affine), num_segments).to(dtype)
+    grad = to_clips(grad, num_segments).to(dtype)
     if relu:
         # The gates are positive, so the output has the sign of x.
         grad = torch.ops.aten.threshold_backward(grad, x, 0)
@@ -137,7 +139,8 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
     weights, scales, shifts = (torch.stack(t)
                                for t in zip(*[(g.weight, g.scale, g.shift)
                                               for g in grads]))
-    return (from_clips(grad_x, folded), weights.to(weight.dtype),
+    return (from_clips(grad_x,
+                       folded).to(folded.dtype), weights.to(weight.dtype),
             scales.to(scale.dtype), shifts.to(shift.dtype))
 
 
