@@ -56,6 +56,7 @@ setup(
     extras_require={
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
-        'tests': ['pytest'],
+        'onnx': ['onnx', 'onnxruntime'],
+        'tests': ['pytest', 'hypothesis', 'onnx', 'onnxruntime'],
     },
 )

@@ -1,0 +1,126 @@
+"""Recognizers as one function from pixels to scores, and its exports."""
+import inspect
+import warnings
+from pathlib import Path
+from typing import Callable
+
+import torch
+from mmaction.models.recognizers.base import BaseRecognizer
+from torch import Tensor, nn
+
+
+class ScoresOfClips(nn.Module):
+    """A recognizer without anything of MMEngine around it.
+
+    It does what ``mim test`` does behind the test pipeline: normalise, apply
+    the network to each clip and crop, and average.
+
+    Args:
+        recognizer (BaseRecognizer): It is set to evaluation mode.
+    """
+
+    def __init__(self, recognizer: BaseRecognizer) -> None:
+        super().__init__()
+        self.recognizer = recognizer
+        # Also this module: the exporter of ONNX gives all of it back the mode
+        # of the outermost one.
+        self.eval()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of the classes.
+
+        Args:
+            inputs (Tensor): Pixels as the test pipeline gives them, 0 to 255,
+                ``[N, M, C, H, W]`` for 2-D networks, with all ``M`` frames of
+                all clips and crops, or ``[N, M, C, T, H, W]``.
+
+        Returns:
+            Tensor: ``[N, classes]``, or ``[N, views, classes]`` for a head
+            with ``average_clips=None``.
+        """
+        feats, options = self.recognizer.extract_feat(self._normalise(inputs),
+                                                      test_mode=True)
+        head = self.recognizer.cls_head
+        scores = head(feats, **options)
+        # [N * views, classes] -> [N, views, classes]
+        scores = scores.reshape(inputs.shape[0], -1, scores.shape[-1])
+        if head.average_clips is None:
+            return scores
+        if head.average_clips == 'prob':
+            scores = scores.softmax(-1)
+        return scores.mean(1)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        # The data preprocessor's own method wants a list of videos.
+        preprocessor = self.recognizer.data_preprocessor
+        x = x.float()
+        if preprocessor.to_rgb:
+            x = x.flip(2)
+        if preprocessor._enable_normalize:
+            # [C, 1, 1], or [C, 1, 1, 1] for [N, M, C, T, H, W]
+            mean, std = (t.view(-1, *[1] * (x.dim() - 3))
+                         for t in (preprocessor.mean, preprocessor.std))
+            x = (x - mean) / std
+        return x
+
+
+def to_torch_export(model: nn.Module, inputs: Tensor, path: Path) -> None:
+    """Write a program of ``torch.export``, for batches of any size."""
+    batch = torch.export.Dim('batch', min=1)
+    program = torch.export.export(model, (inputs, ),
+                                  dynamic_shapes=({
+                                      0: batch
+                                  }, ))
+    torch.export.save(program, path)
+
+
+def to_torchscript(model: nn.Module, inputs: Tensor, path: Path) -> None:
+    """Write a traced TorchScript module, for batches of any size."""
+    with warnings.catch_warnings():
+        # Of checks of shapes, which do not vary but for the batch
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        torch.jit.trace(model, inputs).save(str(path))
+
+
+def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
+    """Write an ONNX model from ``inputs`` to ``scores``, for batches of any
+    size."""
+    options = {}
+    if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
+        options['dynamo'] = False  # the other one needs onnxscript
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.onnx.export(model, (inputs, ),
+                          str(path),
+                          input_names=['inputs'],
+                          output_names=['scores'],
+                          dynamic_axes=dict(inputs={0: 'batch'},
+                                            scores={0: 'batch'}),
+                          **options)
+
+
+def load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+def load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.jit.load(str(path))
+
+
+def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    from onnxruntime import InferenceSession
+    session = InferenceSession(str(path), providers=['CPUExecutionProvider'])
+
+    def run(inputs: Tensor) -> Tensor:
+        scores, = session.run(None, {'inputs': inputs.numpy()})
+        return torch.from_numpy(scores)
+
+    return run
+
+
+# suffix: (writer, reader)
+FORMATS = {
+    '.pt2': (to_torch_export, load_torch_export),
+    '.ts': (to_torchscript, load_torchscript),
+    '.onnx': (to_onnx, load_onnx)
+}

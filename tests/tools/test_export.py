@@ -1,0 +1,161 @@
+"""Exports give the scores of the original."""
+import sys
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmcv.cnn import fuse_conv_bn
+from mmengine.config import Config
+from torch import nn
+
+from aia_mmaction.backbones import attention_layers
+from aia_mmaction.deployment import FORMATS, ScoresOfClips
+
+from ..backbones.conftest import NETWORKS
+from ..conftest import REPO, samples, scores_of
+
+sys.path.insert(0, str(REPO / 'tools'))
+import export as tool  # noqa: E402
+
+LAYERS = ['C', 'ST', 'CinST', 'STinC']
+# One video of two views: of 2 x 4 frames, or 2 clips of 4 frames
+SHAPES = {
+    'tsn': (1, 8, 3, 32, 40),
+    'tsm': (1, 8, 3, 32, 40),
+    'r2plus1d': (1, 2, 3, 4, 32, 40)
+}
+HEADS = {
+    'tsn': dict(type='TSNHead'),
+    'tsm': dict(type='TSMHead', num_segments=4, is_shift=True),
+    'r2plus1d': dict(type='I3DHead')
+}
+
+
+def build(name, layer='CinST', average_clips='prob'):
+    _, backbone, args, _ = NETWORKS[name]
+    two_d = name != 'r2plus1d'
+    if two_d:
+        args = dict(num_segments=4,
+                    **{
+                        k: v
+                        for k, v in args.items() if k != 'num_segments'
+                    })
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(type='Recognizer2D' if two_d else 'Recognizer3D',
+             backbone=dict(type=backbone, plugins=layer, **args),
+             cls_head=dict(num_classes=5,
+                           in_channels=512,
+                           average_clips=average_clips,
+                           **HEADS[name]),
+             data_preprocessor=dict(
+                 type='ActionDataPreprocessor',
+                 mean=[123.675, 116.28, 103.53],
+                 std=[58.395, 57.12, 57.375],
+                 format_shape='NCHW' if two_d else 'NCTHW')))
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    nn.init.normal_(model.cls_head.fc_cls.weight)
+    model.eval()
+    return model
+
+
+def pixels(name, n=2):
+    shape = (n, *SHAPES[name][1:])
+    return torch.randint(0, 256, shape, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize('average_clips', ['prob', 'score', None])
+@pytest.mark.parametrize('name', SHAPES)
+def test_scores_are_those_of_mmaction2(name, average_clips):
+    model, inputs = build(name, average_clips=average_clips), pixels(name)
+    data = dict(inputs=list(inputs), data_samples=samples(2))
+    with torch.no_grad():
+        expected = scores_of(model.test_step(data))
+        got = ScoresOfClips(model)(inputs)
+    torch.testing.assert_close(got, expected.view_as(got))
+    assert got.std() > 0.01
+
+
+@pytest.mark.parametrize('suffix', FORMATS)
+@pytest.mark.parametrize('layer', LAYERS)
+@pytest.mark.parametrize('name', SHAPES)
+def test_every_network_layer_and_format(name, layer, suffix, tmp_path):
+    model, out = ScoresOfClips(build(name, layer)), tmp_path / f'x{suffix}'
+    assert tool.export(model, SHAPES[name], out) < 1e-5
+    exported = FORMATS[suffix][1](out)
+    for n in (1, 3):  # batches other than that of the export
+        inputs = pixels(name, n)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(inputs),
+                                       model(inputs),
+                                       rtol=1e-4,
+                                       atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize('layer', LAYERS)
+@pytest.mark.parametrize('name', SHAPES)
+def test_folded_norms(name, layer):
+    model, inputs = build(name, layer), pixels(name)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        expected = ScoresOfClips(model)(inputs)
+        folded = fuse_conv_bn(model)
+        torch.testing.assert_close(ScoresOfClips(folded)(inputs),
+                                   expected,
+                                   rtol=1e-4,
+                                   atol=1e-5)
+    assert len(attention_layers(folded)) == 8
+    assert not norms or len(norms) > sum(
+        isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+
+
+def test_wrong_scores_are_not_written(tmp_path, monkeypatch):
+    write, load = FORMATS['.ts']
+    monkeypatch.setitem(FORMATS, '.ts',
+                        (write, lambda path: lambda x: load(path)(x).flip(1)))
+    out = tmp_path / 'x.ts'
+    out.write_text('old')
+    with pytest.raises(ValueError, match='expected scores within'):
+        tool.export(ScoresOfClips(build('tsn')), SHAPES['tsn'], out)
+    assert [(p.name, p.read_text())
+            for p in tmp_path.iterdir()] == [('x.ts', 'old')]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A config and a checkpoint."""
+    config = REPO / 'configs/tsn_r18_cinst_motion-pairs.py'
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'epoch_1.pth')
+    return config, tmp_path / 'epoch_1.pth'
+
+
+def call(monkeypatch, *args):
+    monkeypatch.setattr(sys, 'argv', ['export.py', *map(str, args)])
+    tool.main()
+
+
+def test_command(trained, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'x.onnx'
+    call(monkeypatch, *trained, out, '--fuse-conv-bn')
+    assert f'Wrote {out}: uint8 [N, 8, 3, 48, 48] to scores' in (
+        capsys.readouterr().out)
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    'change,expected',
+    [(dict(out='x.trt'), 'expected a name that ends in .pt2, .ts, .onnx'),
+     (dict(checkpoint='none.pth'), 'none.pth: expected a file'),
+     (dict(config='none.py'), 'none.py: expected a file')])
+def test_bad_input(trained, tmp_path, monkeypatch, change, expected):
+    args = dict(zip(('config', 'checkpoint'), trained), out='x.ts')
+    args.update(change)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=expected):
+        call(monkeypatch, *args.values())
+    assert [path.name for path in tmp_path.iterdir()] == ['epoch_1.pth']

@@ -1,0 +1,111 @@
+"""Export a recognizer for deployment, and check it against the original.
+
+The file takes pixels as the config's test pipeline gives them (uint8, 0 to
+255; [N, M, 3, H, W], or [N, M, 3, T, H, W] for 3-D networks), for any batch
+size N, and returns the scores that `mim test` reports, [N, classes]. Its name
+says the format: .pt2 for torch.export, .ts for TorchScript, .onnx for ONNX. It
+is written only if it gives the scores of the original.
+
+Examples:
+    python tools/export.py configs/tsm_r50_cinst_sthv1.py epoch_50.pth a.onnx
+    python tools/export.py configs/tsn_r50_stinc_sthv2.py epoch_50.pth a.pt2 \\
+        --fuse-conv-bn
+"""
+import argparse
+import logging
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from complexity import input_shape
+from mmaction.apis import init_recognizer
+from mmcv.cnn import fuse_conv_bn
+from mmengine.config import Config, DictAction
+
+from aia_mmaction.deployment import FORMATS, ScoresOfClips
+from aia_mmaction.files import draft_of
+
+# Of scores, relative to the largest one
+TOLERANCE = 1e-4
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT')
+    parser.add_argument('out', metavar='OUT', type=Path)
+    parser.add_argument('--fuse-conv-bn',
+                        action='store_true',
+                        help='fold the norms behind 2-D convolutions')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args()
+
+
+def export(model, shape, out):
+    """Write a recognizer's scores as a function.
+
+    Args:
+        model (nn.Module): See :class:`ScoresOfClips`.
+        shape (tuple[int, ...]): Of a batch of one.
+        out (Path): The file.
+
+    Returns:
+        float: The largest deviation of a score, relative to the largest one.
+
+    Raises:
+        ValueError: If it is more than ``TOLERANCE``.
+    """
+    write, load = FORMATS[out.suffix]
+    generator = torch.Generator().manual_seed(0)
+    # A batch of one would be taken for a constant.
+    example, other = (torch.randint(0,
+                                    256, (n, *shape[1:]),
+                                    dtype=torch.uint8,
+                                    generator=generator) for n in (2, 1))
+    with draft_of(out) as draft, torch.no_grad():
+        write(model, example, draft)
+        exported = load(draft)
+        errors = []
+        for inputs in (example, other):
+            expected = model(inputs)
+            error = (exported(inputs) - expected).abs().max()
+            errors.append((error / expected.abs().max()).item())
+        if not max(errors) <= TOLERANCE:
+            raise ValueError(
+                f'{out}: expected scores within {TOLERANCE} of the original, '
+                f'got {max(errors):.1e}. It is not written.')
+    return max(errors)
+
+
+def main():
+    args = parse_args()
+    if args.out.suffix not in FORMATS:
+        sys.exit(f'{args.out}: expected a name that ends in '
+                 f'{", ".join(FORMATS)}, got {args.out.suffix or "none"}.')
+    if args.out.suffix == '.onnx' and not (find_spec('onnx')
+                                           and find_spec('onnxruntime')):
+        sys.exit('Expected onnx and onnxruntime, which write and check ONNX. '
+                 'pip install onnx onnxruntime')
+    for path in (args.config, args.checkpoint):
+        if not Path(path).is_file():
+            sys.exit(f'{path}: expected a file, got none. Check the path.')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    recognizer = init_recognizer(cfg, args.checkpoint, device='cpu')
+    shape = input_shape(cfg, 'test')
+    if args.fuse_conv_bn:
+        recognizer = fuse_conv_bn(recognizer)
+    try:
+        error = export(ScoresOfClips(recognizer), shape, args.out)
+    except (OSError, ValueError) as error:
+        sys.exit(f'{Path(__file__).name}: {error}')
+    print(f'Wrote {args.out}: uint8 [N, {", ".join(map(str, shape[1:]))}] to '
+          f'scores, for any N. Largest deviation of a score: {error:.1e}.')
+
+
+if __name__ == '__main__':
+    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    main()
