@@ -120,7 +120,10 @@ def combine(dumps: Sequence[Predictions],
 
 def read_list(path: Path) -> List[str]:
     """The videos' names of a list file, the first word of each line."""
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    try:
+        lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise DumpError(f'{path}: expected a list of videos, got {error}.')
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DumpError(f'{path}: expected a list of videos, got none.')
@@ -164,8 +167,12 @@ def _field(sample: Any, name: str) -> Any:
     return of_1_1.get('item') if isinstance(of_1_1, dict) else sample.get(name)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows tensors, and none of the rest that a pickle can name."""
+class _Unpickler(pickle._Unpickler):
+    """Knows tensors, and none of the rest that a pickle can name.
+
+    The one in Python: that in C makes room for as many objects as the file
+    pretends to have.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {

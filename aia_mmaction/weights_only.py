@@ -85,7 +85,7 @@ def _saved_by_mmengine() -> Dict[str, Any]:
     return allowed
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     """Of PyTorch < 2.6, whose own one cannot be told what else to allow."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -320,6 +320,16 @@ class TestArchives:
             archives.unpack(tmp_path, tmp_path / 'target')
 
 
+def test_names_are_not_interpreted(tmp_path):
+    """Neither by a shell nor as patterns or variables."""
+    source = 'raw $(touch canary) *[x] %s {a} ~ `touch canary`'
+    make_sthv2(tmp_path / source)
+    prepare('sthv2', source, tmp_path, '--target', 'out $HOME;touch canary')
+    target = tmp_path / 'out $HOME;touch canary'
+    assert len(lines(target / 'sthv2_train_list_videos.txt')) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == [target.name, source]
+
+
 class TestErrors:
 
     def check(self, cwd, expected):

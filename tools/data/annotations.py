@@ -36,16 +36,15 @@ def sthv1(source: Path, label_order: str) -> Annotations:
     for split, count in counts.items():
         path = _find(source, f'*v1-{split}.csv')
         videos = {}
-        with open(path, newline='', encoding='utf-8') as file:
-            for i, row in enumerate(csv.reader(file, delimiter=';'), 1):
-                expected = 1 if split == 'test' else 2
-                if len(row) != expected or not row[0].isdigit():
-                    raise AnnotationError(
-                        f'{path}, line {i}: expected '
-                        f'{"ID" if split == "test" else "ID;label"}, got '
-                        f'{";".join(row)!r}.')
-                _add(videos, row[0], None if split == 'test' else row[1],
-                     numbers, path)
+        for i, row in enumerate(_csv(path), 1):
+            expected = 1 if split == 'test' else 2
+            if len(row) != expected or not row[0].isdigit():
+                raise AnnotationError(
+                    f'{path}, line {i}: expected '
+                    f'{"ID" if split == "test" else "ID;label"}, got '
+                    f'{";".join(row)!r}.')
+            _add(videos, row[0], None if split == 'test' else row[1], numbers,
+                 path)
         name = dict(validation='val').get(split, split)
         splits.append(Split(f'sthv1_{name}_list_rawframes.txt', videos, count))
     return Annotations(sorted(numbers, key=numbers.get), splits)
@@ -55,7 +54,12 @@ def sthv2(source: Path, label_order: str) -> Annotations:
     """Something-Something V2: JSON files whose templates have brackets."""
     path = _find(source, '*labels.json')
     found = _json(path, dict)
-    labels = sorted(found, key=lambda name: int(found[name]))
+    labels = {str(number): name for name, number in found.items()}
+    if labels.keys() != {str(i) for i in range(len(found))}:
+        raise AnnotationError(
+            f'{path}: expected names with the numbers 0 to {len(found) - 1}, '
+            f'got {sorted(labels)}. Download it again.')
+    labels = [labels[str(i)] for i in range(len(found))]
     numbers = _numbers(labels, label_order)
     counts = dict(train=168913, validation=24777, test=27157)
     splits = []
@@ -65,9 +69,10 @@ def sthv2(source: Path, label_order: str) -> Annotations:
         for entry in _json(path, list):
             label = None
             if split != 'test':
-                label = re.sub(r'[\[\]]', '', _field(entry, 'template', path))
-            _add(videos, f'{_field(entry, "id", path)}.webm', label, numbers,
-                 path)
+                label = re.sub(r'[\[\]]', '',
+                               _text_field(entry, 'template', path))
+            _add(videos, f'{_text_field(entry, "id", path)}.webm', label,
+                 numbers, path)
         name = dict(validation='val').get(split, split)
         splits.append(Split(f'sthv2_{name}_list_videos.txt', videos, count))
     return Annotations(sorted(numbers, key=numbers.get), splits)
@@ -75,7 +80,13 @@ def sthv2(source: Path, label_order: str) -> Annotations:
 
 def diving48(source: Path) -> Annotations:
     """Diving48 with its V2 labels; the vocabulary has four parts a class."""
-    vocabulary = _json(_find(source, 'Diving48_vocab.json'), list)
+    path = _find(source, 'Diving48_vocab.json')
+    vocabulary = _json(path, list)
+    for parts in vocabulary:
+        if not (isinstance(parts, list)
+                and all(isinstance(part, str) for part in parts)):
+            raise AnnotationError(f'{path}: expected the parts of each class, '
+                                  f'got {parts!r}. Download it again.')
     labels = [' '.join(parts) for parts in vocabulary]
     splits = []
     for split, name, count in (('train', 'train', 15027), ('test', 'val',
@@ -85,7 +96,7 @@ def diving48(source: Path) -> Annotations:
         for entry in _json(path, list):
             number = _field(entry, 'label', path)
             _check_number(number, labels, path)
-            videos[f'{_field(entry, "vid_name", path)}.mp4'] = number
+            videos[f'{_text_field(entry, "vid_name", path)}.mp4'] = number
         splits.append(Split(f'diving48_{name}_list_videos.txt', videos, count))
     return Annotations(labels, splits)
 
@@ -139,18 +150,32 @@ def _find(source: Path, pattern: str) -> Path:
     return found[0]
 
 
-def _lines(path: Path) -> List[str]:
+def _text(path: Path) -> str:
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        return path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
-        raise AnnotationError(f'{path}: expected text, got {error}.')
+        raise AnnotationError(f'{path}: expected text, got {error}. Download '
+                              'it again.')
+
+
+def _lines(path: Path) -> List[str]:
+    lines = _text(path).splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
-def _json(path: Path, kind: type):
+def _csv(path: Path) -> List[List[str]]:
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+        return list(csv.reader(_text(path).splitlines(), delimiter=';'))
+    except csv.Error as error:
+        raise AnnotationError(f'{path}: expected values separated by ";", got '
+                              f'{error}. Download it again.')
+
+
+def _json(path: Path, kind: type):
+    text = _text(path)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f'{path}: expected JSON, got {error}. Download '
                               'it again.')
     if not isinstance(found, kind):
@@ -164,6 +189,14 @@ def _field(entry: dict, key: str, path: Path):
         raise AnnotationError(f'{path}: expected entries with {key!r}, got '
                               f'{entry!r}.')
     return entry[key]
+
+
+def _text_field(entry: dict, key: str, path: Path) -> str:
+    value = _field(entry, key, path)
+    if not isinstance(value, str):
+        raise AnnotationError(f'{path}: expected text in {key!r}, got '
+                              f'{value!r}.')
+    return value
 
 
 def _numbers(labels: List[str], label_order: str) -> Dict[str, int]:
