@@ -1,4 +1,5 @@
-"""Writing without losing what was there."""
+"""Files that the tools read and write."""
+import argparse
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,3 +27,19 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all, also where the disk is full."""
     with draft_of(path) as draft:
         draft.write_text(text, encoding='utf-8')
+
+
+def existing_file(name: str) -> str:
+    """The type of an argument that names a file to read."""
+    if not Path(name).is_file():
+        raise argparse.ArgumentTypeError(
+            f'{name}: expected a file, got none. Check the path.')
+    return name
+
+
+def config_file(name: str) -> str:
+    """The type of an argument that names a config."""
+    if Path(name).suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise argparse.ArgumentTypeError(
+            f'{name}: expected a config of MMEngine, .py, .json or .yaml.')
+    return existing_file(name)

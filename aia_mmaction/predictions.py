@@ -32,6 +32,9 @@ def load_dump(path: Path) -> Predictions:
             samples = _Unpickler(file).load()
     except DumpError as error:
         raise DumpError(f'{path}: {error}') from error
+    except OSError as error:
+        raise DumpError(f'{path}: expected a dump of `mim test --dump`, got '
+                        f'{error.strerror}. Check the path.') from error
     except Exception as error:  # whatever bytes can make a pickle do
         raise DumpError(f'{path}: expected a dump of `mim test --dump`, got '
                         f'{error!r}. Make it again.') from error

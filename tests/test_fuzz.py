@@ -7,7 +7,6 @@ import time
 
 import pytest
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from aia_mmaction.predictions import DumpError, load_dump, read_list
 

@@ -45,7 +45,7 @@ from rich.table import Table
 from aia_mmaction import __version__
 from aia_mmaction.backbones import attention_layers
 from aia_mmaction.backbones.places import PluggedActivation
-from aia_mmaction.files import write_text
+from aia_mmaction.files import config_file, write_text
 from aia_mmaction.layers import build_layer
 from aia_mmaction.ops.parity import deviations
 
@@ -82,7 +82,10 @@ def parse_args():
     common.add_argument('--plot', type=Path, help='draw the ratios there')
 
     network = subparsers.add_parser('network', parents=[common])
-    network.add_argument('configs', nargs='+', metavar='CONFIG')
+    network.add_argument('configs',
+                         nargs='+',
+                         metavar='CONFIG',
+                         type=config_file)
     network.add_argument('--batch', type=int, default=1, help='clips')
     network.add_argument('--size',
                          type=int,
@@ -102,7 +105,10 @@ def parse_args():
     layer.add_argument('--num-segments', type=int, default=8)
 
     scaling = subparsers.add_parser('scaling', parents=[common])
-    scaling.add_argument('configs', nargs='+', metavar='CONFIG')
+    scaling.add_argument('configs',
+                         nargs='+',
+                         metavar='CONFIG',
+                         type=config_file)
     scaling.add_argument('--batches', type=int, nargs='+', default=[1, 2, 4])
     scaling.add_argument('--frames', type=int, nargs='+', default=[4, 8, 16])
     scaling.add_argument('--sizes', type=int, nargs='+', default=[112, 224])
@@ -587,9 +593,9 @@ def main():
     print(', '.join(f'{key}: {value}' for key, value in about.items()))
     print_table(rows)
     if args.json:
-        write_text(args.json,
-                   json.dumps(dict(environment=about, rows=rows), indent=1) +
-                   '\n')
+        write_text(
+            args.json,
+            json.dumps(dict(environment=about, rows=rows), indent=1) + '\n')
     if args.plot:
         plot(rows, args.plot)
 

@@ -30,6 +30,7 @@ from torch import nn
 
 from aia_mmaction.backbones import attention_layers
 from aia_mmaction.datasets.protocols import with_protocol
+from aia_mmaction.files import config_file
 
 # What reads all of a pooled map, and what writes all of a product
 POOLS = ('aten::amax', 'aten::max', 'aten::mean', 'aten::sum')
@@ -45,7 +46,10 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG')
+    parser.add_argument('configs',
+                        nargs='+',
+                        metavar='CONFIG',
+                        type=config_file)
     parser.add_argument('--pipeline',
                         choices=['test', 'train'],
                         default='test',

@@ -4,6 +4,7 @@ Example:
     python tools/diagram.py docs/cinst_stinc.png
 """
 import argparse
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -149,8 +150,11 @@ def main():
                                       ('conv 2, norm', 1.7),
                                       ('CinST or STinC', 2), ('ReLU', 0.9),
                                       ('conv 3, norm', 1.7)])
-    with draft_of(args.out) as draft:
-        figure.savefig(draft, dpi=110)
+    try:
+        with draft_of(args.out) as draft:
+            figure.savefig(draft, dpi=110)
+    except OSError as error:
+        sys.exit(f'{Path(__file__).name}: {error}')
     print(f'wrote {args.out}')
 
 

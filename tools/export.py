@@ -13,6 +13,7 @@ Examples:
 """
 import argparse
 import logging
+import pickle
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,10 @@ from complexity import input_shape
 from mmaction.apis import init_recognizer
 from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config, DictAction
+from mmengine.runner import load_checkpoint
 
 from aia_mmaction.deployment import FORMATS, ScoresOfClips
-from aia_mmaction.files import draft_of
+from aia_mmaction.files import config_file, draft_of, existing_file
 
 # Of scores, relative to the largest one
 TOLERANCE = 1e-4
@@ -34,8 +36,8 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', metavar='CONFIG')
-    parser.add_argument('checkpoint', metavar='CHECKPOINT')
+    parser.add_argument('config', metavar='CONFIG', type=config_file)
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', type=existing_file)
     parser.add_argument('out', metavar='OUT', type=Path)
     parser.add_argument('--fuse-conv-bn',
                         action='store_true',
@@ -89,13 +91,18 @@ def main():
                                            and find_spec('onnxruntime')):
         sys.exit('Expected onnx and onnxruntime, which write and check ONNX. '
                  'pip install onnx onnxruntime')
-    for path in (args.config, args.checkpoint):
-        if not Path(path).is_file():
-            sys.exit(f'{path}: expected a file, got none. Check the path.')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    recognizer = init_recognizer(cfg, args.checkpoint, device='cpu')
+    recognizer = init_recognizer(cfg, device='cpu')
     shape = input_shape(cfg, 'test')
+    try:
+        load_checkpoint(recognizer,
+                        args.checkpoint,
+                        map_location='cpu',
+                        strict=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        sys.exit(f'{args.checkpoint}: expected a checkpoint of {args.config}, '
+                 f'got: {error}')
     if args.fuse_conv_bn:
         recognizer = fuse_conv_bn(recognizer)
     try:

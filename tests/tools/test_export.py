@@ -147,15 +147,19 @@ def test_command(trained, tmp_path, monkeypatch, capsys):
     assert out.exists()
 
 
-@pytest.mark.parametrize(
-    'change,expected',
-    [(dict(out='x.trt'), 'expected a name that ends in .pt2, .ts, .onnx'),
-     (dict(checkpoint='none.pth'), 'none.pth: expected a file'),
-     (dict(config='none.py'), 'none.py: expected a file')])
-def test_bad_input(trained, tmp_path, monkeypatch, change, expected):
+@pytest.mark.parametrize('change,expected', [
+    (dict(out='x.trt'), 'expected a name that ends in .pt2, .ts, .onnx'),
+    (dict(checkpoint='none.pth'), 'none.pth: expected a file'),
+    (dict(config='none.py'), 'none.py: expected a file'),
+    (dict(config='epoch_1.pth'), 'expected a config of MMEngine'),
+    (dict(config=REPO / 'configs/tsn_r18_motion-pairs.py'),
+     'unexpected key in source state_dict'),
+])
+def test_bad_input(trained, tmp_path, monkeypatch, capsys, change, expected):
     args = dict(zip(('config', 'checkpoint'), trained), out='x.ts')
     args.update(change)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=expected):
+    with pytest.raises(SystemExit) as exit:
         call(monkeypatch, *args.values())
+    assert expected in f'{exit.value}{capsys.readouterr().err}'
     assert [path.name for path in tmp_path.iterdir()] == ['epoch_1.pth']
