@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup test test-fast demo clean
+.PHONY: setup test test-fast long-run demo clean
 
 setup: $(VENV)/.ready
 
@@ -46,6 +46,10 @@ test: setup $(IMAGES)/.ready $(TRITON)/.ready
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow'
+
+# 2,000 iterations of the demo's model, and what they hold.
+long-run: setup
+	ITERATIONS=2040 $(BIN)/python -m pytest -s tests/test_long_run.py
 
 # Renders, trains and tests everything; SEEDS="0 1 2" repeats it.
 SEEDS ?= 0

@@ -25,7 +25,7 @@ def clean_mmengine():
     torch.manual_seed(0)
 
 
-def run(*command, cwd, env=None, check=True):
+def run(*command, cwd, env=None, check=True, timeout=600):
     """Run a command as a user would, and return what it printed."""
     done = subprocess.run([str(part) for part in command],
                           cwd=cwd,
@@ -36,7 +36,7 @@ def run(*command, cwd, env=None, check=True):
                           stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT,
                           text=True,
-                          timeout=600)
+                          timeout=timeout)
     if check:
         assert done.returncode == 0, done.stdout[-4000:]
     else:
