@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup test test-fast long-run demo clean
+.PHONY: setup test test-fast test-oldest long-run demo clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,21 @@ test: setup $(IMAGES)/.ready $(TRITON)/.ready
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow'
 
+# What attention needs, on the oldest versions that setup.py allows. PyTorch 2.1
+# comes with CUDA, several gigabytes.
+OLDEST := .venv-oldest
+OLDEST_PIP := $(OLDEST)/bin/python -m pip install --disable-pip-version-check -c requirements/oldest.txt
+CORE := layers ops backbones necks recognizers datasets test_commands.py test_compat.py test_configs.py \
+	test_distributed.py test_kill_and_resume.py test_predictions.py
+
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST_PIP) --upgrade pip setuptools wheel
+	$(OLDEST_PIP) torch 'numpy<2'
+	$(OLDEST_PIP) --no-build-isolation -e '.[mmcv-lite,mim]' pytest hypothesis
+	$(OLDEST)/bin/python -m aia_mmaction.doctor --fix
+	$(OLDEST)/bin/python -m pytest $(addprefix tests/,$(CORE))
+
 # 2,000 iterations of the demo's model, and what they hold.
 long-run: setup
 	ITERATIONS=2040 $(BIN)/python -m pytest -s tests/test_long_run.py
@@ -57,4 +72,4 @@ demo: setup
 	$(BIN)/python tools/demo.py --seeds $(SEEDS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) build *.egg-info

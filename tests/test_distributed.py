@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+from aia_mmaction.ops.parity import TOLERANCES
+
 from .conftest import REPO, run
 
 pytestmark = pytest.mark.slow
@@ -97,8 +99,11 @@ def test_same_weights(runs):
         learned, size, error = (x.double().norm()
                                 for x in (value - before[name], value,
                                           two[name] - value))
-        # float32 sums in another order, and is stored to 6e-8
-        assert error <= 2e-3 * learned + 2e-7 * (1 + size), name
+        # Each of six steps may be off by what a gradient may be in float32,
+        # see aia_mmaction.ops.parity: another order of sums, another maximum.
+        # And weights are stored to 6e-8.
+        bound = 6 * TOLERANCES[torch.float32][1] * learned
+        assert error <= bound + 2e-7 * (1 + size), name
 
 
 def test_same_metric(runs, motion_pairs):
