@@ -504,7 +504,9 @@ def read_labels(path):
         raise SystemExit(
             f'{path}: expected a label file, got {error.strerror}. Check the '
             'path.')
-    labels = [line.rstrip() for line in text.removesuffix('\n').split('\n')]
+    labels = [line.rstrip() for line in text.split('\n')]
+    if labels[-1] == '':  # behind the last line's end
+        labels.pop()
     if '' in labels:
         raise SystemExit(
             f'{path}: expected one class name per line, got an empty line '
