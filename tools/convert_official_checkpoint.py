@@ -505,7 +505,7 @@ def read_labels(path):
             f'{path}: expected a label file, got {error.strerror}. Check the '
             'path.')
     labels = [line.rstrip() for line in text.split('\n')]
-    if labels[-1] == '':  # behind the last line's end
+    if text.endswith('\n'):
         labels.pop()
     if '' in labels:
         raise SystemExit(
