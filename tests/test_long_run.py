@@ -31,9 +31,9 @@ default_hooks = dict(
 param_scheduler = None
 train_cfg = dict(max_epochs={ITERATIONS // EPOCH})
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     dataset=dict(
-        _delete_=True, type='RepeatDataset', times=10,
+        _delete_=True, type='RepeatDataset', times=5,
         dataset=_base_.train_dataloader.dataset))
 """
 
