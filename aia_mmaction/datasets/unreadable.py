@@ -6,6 +6,7 @@ file. These take their places in a pipeline.
 import multiprocessing
 import os
 import tempfile
+import uuid
 import weakref
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -42,10 +43,10 @@ class Failures:
     def __init__(self) -> None:
         # For workers that are forked as well as for spawned ones
         self._draws = multiprocessing.get_context('spawn').Value('q', 0)
-        # Appended to by processes that know nothing of each other
-        handle, name = tempfile.mkstemp(prefix='unreadable-', suffix='.txt')
-        os.close(handle)
-        self._list = Path(name)
+        # Appended to by processes that know nothing of each other. Nothing is
+        # written before a failure, so that a killed run leaves nothing behind.
+        self._list = Path(
+            tempfile.gettempdir()) / f'unreadable-{uuid.uuid4()}.txt'
         # At exit too, where __del__ is not sure to be called
         weakref.finalize(self, _remove, self._list, os.getpid())
 
