@@ -12,9 +12,6 @@ from torch import Tensor
 
 from . import fused
 
-# Vectors of 512 bits
-FLOATS_IN_VECTOR = 16
-
 
 def forward(x: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`.fused.forward`, compiled."""
@@ -36,7 +33,7 @@ def _call(function: Callable, x: Tensor, *args) -> Tuple[Tensor, ...]:
     key = tuple((arg.shape, arg.stride(), arg.dtype,
                  arg.device) if isinstance(arg, Tensor) else arg
                 for arg in (x, *args))
-    narrow = x.shape[-1] < FLOATS_IN_VECTOR
+    narrow = x.shape[-1] < fused.FLOATS_IN_VECTOR
     compiled = _compile(function, narrow, torch.get_num_threads(), key)
     return compiled(x, *args)
 

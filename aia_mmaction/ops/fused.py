@@ -38,6 +38,8 @@ from .stencil import conv, conv_weight_grad
 
 # Elements of a map that are weighed at a time
 SLICE = 2**18
+# Vectors of 512 bits
+FLOATS_IN_VECTOR = 16
 
 
 def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
@@ -158,7 +160,7 @@ class _Gate(NamedTuple):
     parameters: _Parameters
     pooled: Tensor  # volume of two channels
     places: Optional[Tensor]  # volume: where along the axis the maximum is
-    response: Tensor  # volume: convolved, not yet normalised
+    response: Optional[Tensor]  # volume: convolved, not yet normalised
     gate: Tensor  # volume
     stats: Tensor  # [2]
     share: float  # of the mean of the gates it is one of
@@ -196,6 +198,10 @@ def _affine(scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor,
 
 def _gates(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
            keep: bool) -> List[_Gate]:
+    narrow = x.shape[-1] < FLOATS_IN_VECTOR <= x.shape[1]
+    if narrow and x.is_cpu and not torch.compiler.is_compiling():
+        # Channels make the longer rows, of which there are vectors.
+        x = x.contiguous(memory_format=torch.channels_last_3d)
     gates, z = [], x
     for axis, p in zip(inner + outer, parameters):
         if inner and len(gates) == len(inner):
@@ -208,8 +214,13 @@ def _gates(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
 def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool,
           share: float) -> _Gate:
     pooled, places = _pool(x, axis, p.weight.dtype, keep)
-    response = conv(pooled, p.weight)
     stats, affine = p.stats, p.affine
+    if affine is not None and not keep:
+        # Nothing needs the response: the norm is part of the convolution.
+        slope, offset = affine
+        gate = conv(pooled, p.weight * slope, offset).sigmoid_()
+        return _Gate(axis, p, pooled, places, None, gate, stats, share)
+    response = conv(pooled, p.weight)
     if stats is None:
         stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
         affine = _affine(p.scale, p.shift, *stats, p.eps)
@@ -289,31 +300,54 @@ def _pool(x: Tensor, axis: str, dtype: torch.dtype,
           with_places: bool) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and mean along an axis, as a volume of two channels."""
     dim = AXES[axis][0]
-    places = None
-    if not with_places:
-        maximum = _amax(x, dim)
-    elif torch.compiler.is_compiling():
-        # The compiler makes no vectors of max() with indices, nor of whole
-        # numbers; the first of equal maxima is what max() takes, too. It does
-        # not round what it does not write down, but the maximum it does.
-        x = x.to(dtype)
-        maximum = x.amax(dim, keepdim=True)
-        places = torch.where(x == maximum, _along(x, dim), x.shape[dim])
-        places = places.amin(dim, keepdim=True)
+    if torch.compiler.is_compiling():
+        maximum, mean, places = _pool_compiled(x, dim, dtype, with_places)
     else:
-        maximum, places = x.max(dim, keepdim=True)
+        maximum, mean, places = _pool_eager(x, dim, dtype, with_places)
     if places is not None:
         places = _to_volume(places, axis)
-    mean = x.mean(dim, keepdim=True, dtype=dtype)
     # 2 x map -> [N, 2, D1, D2, D3]
     pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
     return torch.cat(pooled, dim=1), places
 
 
+_Pools = Tuple[Tensor, Tensor, Optional[Tensor]]
+
+
+def _pool_compiled(x: Tensor, dim: int, dtype: torch.dtype,
+                   with_places: bool) -> _Pools:
+    mean = x.mean(dim, keepdim=True, dtype=dtype)
+    if not with_places:
+        return x.amax(dim, keepdim=True), mean, None
+    # The compiler makes no vectors of max() with indices, nor of whole
+    # numbers; the first of equal maxima is what max() takes, too. It does not
+    # round what it does not write down, but the maximum it does.
+    x = x.to(dtype)
+    maximum = x.amax(dim, keepdim=True)
+    places = torch.where(x == maximum, _along(x, dim), x.shape[dim])
+    return maximum, mean, places.amin(dim, keepdim=True)
+
+
+def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype,
+                with_places: bool) -> _Pools:
+    # PyTorch writes a result in the order of the axes, whatever that of x in
+    # memory, and is slow where they differ.
+    order = sorted(range(x.dim()), key=x.stride, reverse=True)
+    back = [order.index(d) for d in range(x.dim())]
+    x, dim = x.permute(order), order.index(dim)
+    maximum, places = (x.max(dim, keepdim=True) if with_places else
+                       (_amax(x, dim), None))
+    mean = x.mean(dim, keepdim=True, dtype=dtype)
+    return (maximum.permute(back), mean.permute(back),
+            places.permute(back) if with_places else None)
+
+
 def _amax(x: Tensor, dim: int) -> Tensor:
-    # Over the last two axes, amax() makes no vectors on CPUs; the elementwise
-    # maximum of two halves does, which share the middle of an odd size.
-    while dim > 2 and x.shape[dim] > 8 and not torch.compiler.is_compiling():
+    # Over the last two axes, amax() makes no vectors on CPUs where rows are
+    # not whole ones; the elementwise maximum of two halves does, which share
+    # the middle of an odd size.
+    rows = x.shape[-1] % (2 * FLOATS_IN_VECTOR)
+    while dim > 2 and rows and x.shape[dim] > 8:
         half = -(-x.shape[dim] // 2)
         x = torch.maximum(x.narrow(dim, 0, half),
                           x.narrow(dim, x.shape[dim] - half, half))

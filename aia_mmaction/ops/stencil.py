@@ -6,7 +6,7 @@ where each of its 54 terms would be a pass of its own, a ``Conv2d`` that has
 enough channels for the libraries to be fast, with a weight that repeats the
 kernel along a band.
 """
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +17,22 @@ from torch import Tensor
 BLOCK = 14
 
 
-def conv(volume: Tensor, weight: Tensor) -> Tensor:
+def conv(volume: Tensor,
+         weight: Tensor,
+         bias: Optional[Tensor] = None) -> Tensor:
     """Convolve with padding 1.
 
     Args:
         volume (Tensor): ``[N, I, D1, D2, D3]``.
         weight (Tensor): ``[O, I, 3, 3, 3]``.
+        bias (Tensor, optional): One for all outputs.
 
     Returns:
         Tensor: ``[N, O, D1, D2, D3]``.
     """
-    return (_shifted if torch.compiler.is_compiling() else _banded)(volume,
-                                                                    weight)
+    if torch.compiler.is_compiling():
+        return _shifted(volume, weight, bias)
+    return _banded(volume, weight, bias)
 
 
 def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
@@ -52,7 +56,7 @@ def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     return band[:, :3].sum(0).transpose(0, 1)
 
 
-def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
+def _shifted(volume: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     """The sum over the kernel of the volume, shifted and weighted.
 
     Behind each other in memory, with zeros around, the volume's elements have
@@ -72,7 +76,7 @@ def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
     ]
     out = []
     for kernel in weight.flatten(1):
-        response = volume.new_zeros(())
+        response = volume.new_zeros(()) if bias is None else bias
         for shift, factor in zip(shifts, kernel):
             neighbours = padded.as_strided((n, length),
                                            (channels * channel, 1), shift)
@@ -83,12 +87,15 @@ def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
                           (len(weight) * length, length, plane, row, 1))
 
 
-def _banded(volume: Tensor, weight: Tensor) -> Tensor:
+def _banded(volume: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     """D1 is cut into blocks, a batch of images ``D2 x D3`` whose channels are
     the slices of a block, so that a slice and its two neighbours are three
     channels of one image."""
     n, _, d1, d2, d3 = volume.shape
-    out = F.conv2d(_blocks(volume), _band(weight, d1), padding=1)
+    band = _band(weight, d1)
+    if bias is not None:
+        bias = bias.expand(len(band))
+    out = F.conv2d(_blocks(volume), band, bias, padding=1)
     return _from_blocks(out.unflatten(1, (weight.shape[0], -1)), n, d1)
 
 
