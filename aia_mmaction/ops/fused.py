@@ -34,7 +34,7 @@ from torch import Tensor
 from .clips import from_clips, to_clips
 from .recompute import restore
 from .reference import AXES
-from .stencil import conv, conv_weight_grad
+from .stencil import conv, conv_weight_grad, scale_and_shift
 
 # Elements of a map that are weighed at a time
 SLICE = 2**18
@@ -217,20 +217,14 @@ def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool,
     stats, affine = p.stats, p.affine
     if affine is not None and not keep:
         # Nothing needs the response: the norm is part of the convolution.
-        slope, offset = affine
-        gate = conv(pooled, p.weight * slope, offset).sigmoid_()
+        gate = conv(pooled, p.weight, affine).sigmoid_()
         return _Gate(axis, p, pooled, places, None, gate, stats, share)
     response = conv(pooled, p.weight)
     if stats is None:
         stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
         affine = _affine(p.scale, p.shift, *stats, p.eps)
-    gate = _norm_and_sigmoid(response, *affine)
+    gate = scale_and_shift(response, *affine).sigmoid_()
     return _Gate(axis, p, pooled, places, response, gate, stats, share)
-
-
-def _norm_and_sigmoid(response: Tensor, slope: Tensor,
-                      offset: Tensor) -> Tensor:
-    return torch.addcmul(offset, response, slope).sigmoid_()
 
 
 def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
@@ -260,7 +254,7 @@ def _restore(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
         pooled, response = kept[2 * i:2 * i + 2]
         pooled = pooled.view(shape[:1] + (2, ) + shape[2:])
         response = response.view(shape)
-        gate = _norm_and_sigmoid(response, *p.affine)
+        gate = scale_and_shift(response, *p.affine).sigmoid_()
         share = 1 / len(inner if i < len(inner) else outer)
         gates.append(
             _Gate(axis, p, pooled, places[i].view(shape), response, gate,

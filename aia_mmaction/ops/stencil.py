@@ -19,20 +19,29 @@ BLOCK = 14
 
 def conv(volume: Tensor,
          weight: Tensor,
-         bias: Optional[Tensor] = None) -> Tensor:
+         affine: Optional[Tuple[Tensor, Tensor]] = None) -> Tensor:
     """Convolve with padding 1.
 
     Args:
         volume (Tensor): ``[N, I, D1, D2, D3]``.
         weight (Tensor): ``[O, I, 3, 3, 3]``.
-        bias (Tensor, optional): One for all outputs.
+        affine (tuple[Tensor, Tensor], optional): A slope and an offset, ``[]``
+            both, that the result goes through.
 
     Returns:
         Tensor: ``[N, O, D1, D2, D3]``.
     """
     if torch.compiler.is_compiling():
-        return _shifted(volume, weight, bias)
-    return _banded(volume, weight, bias)
+        out = _shifted(volume, weight)
+        return out if affine is None else scale_and_shift(out, *affine)
+    if affine is None:
+        return _banded(volume, weight)
+    slope, offset = affine
+    return _banded(volume, weight * slope, offset)
+
+
+def scale_and_shift(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+    return torch.addcmul(offset, x, slope)
 
 
 def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
@@ -56,7 +65,7 @@ def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     return band[:, :3].sum(0).transpose(0, 1)
 
 
-def _shifted(volume: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
     """The sum over the kernel of the volume, shifted and weighted.
 
     Behind each other in memory, with zeros around, the volume's elements have
@@ -76,7 +85,7 @@ def _shifted(volume: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     ]
     out = []
     for kernel in weight.flatten(1):
-        response = volume.new_zeros(()) if bias is None else bias
+        response = volume.new_zeros(())
         for shift, factor in zip(shifts, kernel):
             neighbours = padded.as_strided((n, length),
                                            (channels * channel, 1), shift)
@@ -87,7 +96,9 @@ def _shifted(volume: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
                           (len(weight) * length, length, plane, row, 1))
 
 
-def _banded(volume: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+def _banded(volume: Tensor,
+            weight: Tensor,
+            bias: Optional[Tensor] = None) -> Tensor:
     """D1 is cut into blocks, a batch of images ``D2 x D3`` whose channels are
     the slices of a block, so that a slice and its two neighbours are three
     channels of one image."""
