@@ -2,13 +2,13 @@
 
     python killed_training.py CONFIG WORK_DIR MOMENT ...
 
-A moment is a number of seconds after the start, or ``iteration``,
-``validation``, ``write`` (in the middle of a checkpoint) or ``pointer`` (in
-the middle of ``last_checkpoint``). After the last one, the training goes on to
-its end. Every attempt is a process of its own, forked after the imports.
+A moment is ``iteration:N``, ``validation:N`` (before the N-th of the attempt),
+``SECONDS:N`` (so long after the start, or before the N-th iteration),
+``write`` (in the middle of a checkpoint) or ``pointer`` (in the middle of
+``last_checkpoint``). After the last one, the training goes on to its end.
+Every attempt is a process of its own, forked after the imports.
 """
 import os
-import random
 import signal
 import sys
 import threading
@@ -29,7 +29,7 @@ def die():
 
 @HOOKS.register_module()
 class Die(Hook):
-    """Die in an iteration or a validation, not always the first."""
+    """Die before an iteration of training or validation."""
     priority = 'LOW'
 
     def __init__(self, moment, countdown):
@@ -72,19 +72,21 @@ def half_of_a_pointer():
     CheckpointHook._save_checkpoint_with_step = half
 
 
-def train(cfg, moment, generator):
+def train(cfg, moment):
     os.setpgid(0, 0)
     if moment == 'write':
         half_of_a_write()
     elif moment == 'pointer':
         half_of_a_pointer()
-    elif moment is not None and moment[0].isdigit():
-        timer = threading.Timer(float(moment), die)
-        timer.daemon = True
-        timer.start()
-    else:
+    elif moment is not None:
+        moment, countdown = moment.split(':')
+        if moment[0].isdigit():
+            timer = threading.Timer(float(moment), die)
+            timer.daemon = True
+            timer.start()
+            moment = 'iteration'
         cfg.custom_hooks = [
-            dict(type='Die', moment=moment, countdown=generator.randint(1, 2))
+            dict(type='Die', moment=moment, countdown=int(countdown))
         ]
     Runner.from_cfg(cfg).train()
 
@@ -94,10 +96,9 @@ def main():
     cfg = Config.fromfile(config)
     cfg.work_dir = work_dir
     cfg.resume = True
-    generator = random.Random(0)
     fork = get_context('fork')
     for moment in [*moments, None]:
-        process = fork.Process(target=train, args=(cfg, moment, generator))
+        process = fork.Process(target=train, args=(cfg, moment))
         process.start()
         process.join()
         saved = sorted(p.name for p in Path(work_dir).glob('*.pth'))

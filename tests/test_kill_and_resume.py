@@ -15,22 +15,41 @@ from .conftest import REPO, run
 
 pytestmark = pytest.mark.slow
 
+# An attempt that is killed completes at most one epoch (see TIMED) or, where a
+# checkpoint is cut, none: after ten of them there is still one to train.
+EPOCHS = 8
+ITERATIONS = 2  # of an epoch
+
 # MMEngine stores no state of random generators. Workers that start over with
 # every epoch, and no dropout, leave the seed alone to decide.
 CONFIG = f"""
 _base_ = '{REPO}/configs/tsn_r18_cinst_motion-pairs.py'
 model = dict(cls_head=dict(dropout_ratio=0))
-train_cfg = dict(max_epochs=4)
+train_cfg = dict(max_epochs={EPOCHS})
+param_scheduler = [
+    dict(
+        type='OneCycleLR',
+        eta_max=0.02,
+        total_steps={EPOCHS},
+        by_epoch=True,
+        convert_to_iter_based=True)
+]
 randomness = dict(seed=0)
 default_hooks = dict(
     logger=dict(interval=1),
     checkpoint=dict(max_keep_ckpts=1))
-loader = dict(persistent_workers=False, batch_size=8)
-train_dataloader = loader
+loader = dict(persistent_workers=False, batch_size=4)
+train_dataloader = dict(dataset=dict(indices={4 * ITERATIONS}), **loader)
 val_dataloader = loader
 test_dataloader = loader
 """
-DIRECTED = ['iteration', 'write', 'validation', 'pointer', 'write']
+# The moments of `killed_training.py`: five that are aimed at, and five after a
+# random number of seconds or, however fast the machine, in the next epoch.
+AIMED = ['iteration:2', 'write', 'validation:1', 'pointer', 'write']
+TIMED = [
+    f'{seconds:.2f}:{ITERATIONS + 1}'
+    for seconds in map(random.Random(0).uniform, [0.5] * 5, [8] * 5)
+]
 
 
 def train(work_dir, moments, cwd):
@@ -59,7 +78,7 @@ def losses(work_dir):
 def undisturbed(motion_pairs, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('undisturbed') / 'run'
     train(work_dir, [], motion_pairs)
-    assert len(losses(work_dir)) == 12  # 24 videos, 4 epochs
+    assert len(losses(work_dir)) == EPOCHS * ITERATIONS
     return work_dir
 
 
@@ -74,13 +93,12 @@ def same(a, b):
 
 
 def test_killed_ten_times(undisturbed, motion_pairs, tmp_path):
-    generator = random.Random(0)
-    timed = [f'{generator.uniform(0.5, 8):.2f}' for _ in range(5)]
-    moments = [m for pair in zip(timed, DIRECTED) for m in pair]
+    moments = [m for pair in zip(TIMED, AIMED) for m in pair]
     work_dir = tmp_path / 'run'
     log = train(work_dir, moments, motion_pairs)
-    assert len(re.findall('exit -9', log)) >= len(DIRECTED), log
-    ended, expected = (torch.load(folder / 'epoch_4.pth')
+    assert len(re.findall('exit -9', log)) == 10, log
+    last = f'epoch_{EPOCHS}.pth'
+    ended, expected = (torch.load(folder / last)
                        for folder in (work_dir, undisturbed))
     assert same(ended['state_dict'], expected['state_dict'])
     assert same(ended['optimizer'], expected['optimizer'])
@@ -88,7 +106,7 @@ def test_killed_ten_times(undisturbed, motion_pairs, tmp_path):
     assert losses(work_dir) == losses(undisturbed)
     # max_keep_ckpts=1: no checkpoint, whole or not, is left over
     assert sorted(p.name for p in work_dir.rglob('*.pth')
-                  if 'best' not in p.name) == ['epoch_4.pth']
+                  if 'best' not in p.name) == [last]
 
 
 def save(path, value):
