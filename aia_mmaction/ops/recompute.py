@@ -41,7 +41,7 @@ class Kept(NamedTuple):
 
 
 def restore(x: Tensor, affine: Optional[Tensor]) -> Tensor:
-    """The input again, to the same bits.
+    """The input again, on a CPU to the same bits.
 
     Args:
         x (Tensor): ``[N, C, ...]``.
@@ -55,13 +55,21 @@ def restore(x: Tensor, affine: Optional[Tensor]) -> Tensor:
     return torch.addcmul(offset, x.to(affine.dtype), slope).to(x.dtype)
 
 
+# Batch norms in the graph, of PyTorch itself and of cuDNN, and what they call
+# epsilon. Both keep one by the standard deviation.
+_NORMS = {
+    'NativeBatchNormBackward0': '_saved_eps',
+    'CudnnBatchNormBackward0': '_saved_epsilon'
+}
+
+
 def keep(x: Tensor) -> Kept:
     """Keep ``x``, or what the batch norm that made it keeps anyway."""
     node = x.grad_fn
+    name = type(node).__name__
     # Where a graph is traced, the compiler itself recomputes such things. A
     # version above 0 means that x was changed in place since.
-    if (type(x) is not Tensor or x._version
-            or type(node).__name__ != 'NativeBatchNormBackward0'):
+    if type(x) is not Tensor or x._version or name not in _NORMS:
         return Kept([x])
     bias = getattr(node.next_functions[-1][0], 'variable', None)
     if bias is None:  # no affine norm, or a frozen one
@@ -72,4 +80,4 @@ def keep(x: Tensor) -> Kept:
     else:
         stats = node._saved_running_mean, node._saved_running_var
     return Kept([node._saved_input, node._saved_weight, bias, *stats],
-                training, node._saved_eps)
+                training, getattr(node, _NORMS[name]))

@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from aia_mmaction import AIAResNet, AIAResNetTSM, CinST
-from aia_mmaction.ops.recompute import keep, restore
+from aia_mmaction.ops.recompute import _NORMS, keep, restore
+
+each_device = pytest.mark.parametrize('device', [
+    'cpu',
+    pytest.param('cuda',
+                 marks=pytest.mark.skipif(not torch.cuda.is_available(),
+                                          reason='no GPU'))
+])
 
 
 def bytes_kept(model, x):
@@ -30,32 +37,48 @@ def bytes_kept(model, x):
     return sum(kept.values())
 
 
+@each_device
 @pytest.mark.parametrize('attention', ['CinST', 'STinC'])
 @pytest.mark.parametrize('backbone', [AIAResNet, AIAResNetTSM])
-def test_a_network_keeps_little_more(backbone, attention):
+def test_a_network_keeps_little_more(backbone, attention, device):
     options = dict(depth=50, pretrained=None, norm_eval=False)
     if backbone is AIAResNetTSM:
         options.update(num_segments=8, pretrained2d=False)
     cfg = dict(type=attention, num_segments=8)
-    x = torch.randn(8, 3, 224, 224)
-    plain, attended = (bytes_kept(backbone(plugins=plugins, **options), x)
+    x = torch.randn(8, 3, 224, 224, device=device)
+    plain, attended = (bytes_kept(
+        backbone(plugins=plugins, **options).to(device), x)
                        for plugins in ([], [dict(cfg=cfg)]))
     assert attended <= 1.06 * plain
 
 
+@each_device
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('norm,shape', [(nn.BatchNorm2d, (4, 3, 5, 6)),
                                         (nn.BatchNorm3d, (2, 3, 4, 5, 6))])
-def test_the_norm_again_gives_the_same_bits(norm, shape, training):
-    norm = norm(3).train(training)
-    x = norm(nn.Parameter(torch.randn(shape)) * 2)
+def test_the_norm_again_gives_the_same(norm, shape, training, device):
+    """On a CPU, to the bit."""
+    norm = norm(3).train(training).to(device)
+    x = norm(nn.Parameter(torch.randn(shape, device=device)) * 2)
     kept = keep(x)
     assert kept.tensors[0] is not x
     statistics = copy.deepcopy(dict(norm.named_buffers()))
-    assert torch.equal(kept.differentiable(kept.tensors), x)
-    assert torch.equal(restore(*kept.affine(kept.tensors)), x)
+    tolerance = dict(rtol=0, atol=0) if device == 'cpu' else {}
+    for again in (kept.differentiable(kept.tensors),
+                  restore(*kept.affine(kept.tensors))):
+        torch.testing.assert_close(again, x, **tolerance)
     for name, buffer in norm.named_buffers():
         assert torch.equal(buffer, statistics[name])
+
+
+@pytest.mark.parametrize('node', _NORMS)
+def test_pytorch_has_what_is_read_of_a_norm(node):
+    """Of cuDNN's too, which no CPU runs."""
+    assert {
+        '_saved_input', '_saved_weight', '_saved_training', '_saved_result1',
+        '_saved_result2', '_saved_running_mean', '_saved_running_var',
+        _NORMS[node]
+    } <= set(dir(getattr(torch._C._functions, node)))
 
 
 def test_an_input_changed_in_place_is_kept():
