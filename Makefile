@@ -41,8 +41,11 @@ $(TRITON)/.ready: requirements/triton.txt $(VENV)/.ready
 		$(PIP) --no-deps --target $(TRITON) -r $<
 	touch $@
 
+# A process per core with one thread each: most of the time goes into starting
+# commands, which take one core.
+test: export OMP_NUM_THREADS = 1
 test: setup $(IMAGES)/.ready $(TRITON)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow'

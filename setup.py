@@ -57,6 +57,7 @@ setup(
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
         'onnx': ['onnx', 'onnxruntime'],
-        'tests': ['pytest', 'hypothesis', 'onnx', 'onnxruntime'],
+        'tests':
+        ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime'],
     },
 )

@@ -452,11 +452,15 @@ def test_demo(tmp_path):
 
 
 def test_ablation(tmp_path):
+    # No shell reads the names that it is given.
+    work_dir = 'work_dirs/$(touch canary); touch canary'
     run(sys.executable,
         REPO / 'tools/ablation.py',
         '--modules',
         'C2ST',
         'CinST',
+        '--work-dir',
+        work_dir,
         '--cfg-options',
         *IN_PROCESS,
         'train_cfg.max_epochs=1',
@@ -467,7 +471,8 @@ def test_ablation(tmp_path):
         '--num-test',
         8,
         cwd=tmp_path)
-    folder = tmp_path / 'work_dirs/ablation'
+    assert not list(tmp_path.rglob('canary'))
+    folder = tmp_path / work_dir
     rows = re.findall(
         r'\| (\w+) \| ([\d.]+) \| ([\d.]+) \| [\d,]+ \(\+([\d,]+)\) \| '
         r'[\d,]+ M \(\+([\d.]+) %\) \| [\d.]+ ms \(x([\d.]+)\) \|',

@@ -1,7 +1,7 @@
 import copy
 import os
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -54,6 +54,21 @@ def assert_inplace_is_the_same(layer, layout):
     torch.testing.assert_close(x, expected)
     for got, buffer in zip(twin.buffers(), layer.buffers()):
         torch.testing.assert_close(got, buffer)
+
+
+def compile_layers_with(backend, monkeypatch):
+    """Spare a test the minutes that Inductor takes."""
+
+    def compile_with(function, fullgraph, dynamic, options):
+        return compile(function,
+                       fullgraph=fullgraph,
+                       dynamic=dynamic,
+                       backend=backend)
+
+    compile = torch.compile
+    monkeypatch.setattr(torch, 'compile', compile_with)
+    monkeypatch.setattr(compiled, '_compile',
+                        lru_cache(compiled._compile.__wrapped__))
 
 
 @pytest.fixture
@@ -238,15 +253,14 @@ class TestFused:
 class TestCompiled:
 
     @pytest.mark.slow
-    @pytest.mark.parametrize('cls,shape,dtype,training', [
-        (CinST, (2, 17, 4, 9, 7), torch.float32, True),
-        (STinC, (1, 5, 16, 15, 29), torch.float32, True),
-        (STinC, (4, 17, 9, 7), torch.float32, False),
+    @pytest.mark.parametrize('cls,shape,training', [
+        (CinST, (2, 17, 4, 9, 7), True),
+        (STinC, (4, 17, 15, 29), False),
     ])
-    def test_parity(self, cls, shape, dtype, training, calls):
+    def test_parity(self, cls, shape, training, calls):
         layer = build(cls, 'compiled', training, num_segments=2)
         activations = [nn.ReLU(inplace=True)]
-        assert deviations(layer, *data(shape, dtype), activations) == {}
+        assert deviations(layer, *data(shape), activations) == {}
         assert calls == [
             'compiled.forward', 'compiled.backward', 'compiled.forward_'
         ]
@@ -254,11 +268,11 @@ class TestCompiled:
     @pytest.mark.slow
     def test_every_maximum_has_a_place(self):
         """Also if it is rounded to half precision, and its origin is not."""
-        x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(4, 2, 3, 3, 3)
-        args = None, 1e-5, 'C', 'THW', 0, False, True
-        *_, places = compiled.forward(x.bfloat16(), weight, torch.ones(4),
-                                      torch.zeros(4), *args)
-        sizes = [x.shape[dim] for dim in (1, 2, 3, 4)]
+        x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(3, 2, 3, 3, 3)
+        args = None, 1e-5, '', 'THW', 0, False, True
+        *_, places = compiled.forward(x.bfloat16(), weight, torch.ones(3),
+                                      torch.zeros(3), *args)
+        sizes = [x.shape[dim] for dim in (2, 3, 4)]
         places = places.split([x.numel() // size for size in sizes])
         for of_gate, size in zip(places, sizes):
             assert set(of_gate.tolist()) == set(range(size))
@@ -271,20 +285,13 @@ class TestCompiled:
             compilations.append(graph)
             return graph.forward
 
-        compile = torch.compile
-        monkeypatch.setattr(
-            torch, 'compile', lambda function, fullgraph, dynamic, options:
-            compile(function,
-                    fullgraph=fullgraph,
-                    dynamic=dynamic,
-                    backend=backend))
-        compiled._compile.cache_clear()
-        layers = nn.Sequential(*(STinC(impl='compiled') for _ in range(3)))
+        compile_layers_with(backend, monkeypatch)
+        layers = nn.Sequential(*(ChannelContext(impl='compiled')
+                                 for _ in range(3)))
         sizes = range(2, 12)
         for size in sizes:
             x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
             layers(x).square().sum().backward()
-        compiled._compile.cache_clear()
         assert len(compilations) == 2 * len(sizes)
 
 
@@ -320,17 +327,16 @@ class Network(nn.Module):
 
 class TestGraphs:
 
-    @pytest.mark.slow
-    def test_compile_without_graph_break(self, calls):
+    def test_compile_without_graph_break(self, calls, monkeypatch):
         network = Network()
         twin = copy.deepcopy(network)
         for module in twin.modules():
             if hasattr(module, 'impl'):
                 module.impl = 'fused'
+        as_one = torch.compile(network, fullgraph=True, backend='aot_eager')
+        compile_layers_with('aot_eager', monkeypatch)
         results = []
-        for function in (torch.compile(network,
-                                       fullgraph=True,
-                                       backend='aot_eager'), twin):
+        for function in (as_one, twin):
             torch.manual_seed(0)
             x = torch.randn(4, 3, 9, 7, requires_grad=True)
             out = function(x)

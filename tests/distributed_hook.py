@@ -1,0 +1,28 @@
+"""A run in float64 that logs the loss of all processes.
+
+In float32, sums in another order now and then make another value the maximum
+of a pool, so the weights of one process and of two drift apart.
+"""
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+torch.set_default_dtype(torch.float64)
+
+
+@HOOKS.register_module()
+class LossOfAllRanks(Hook):
+
+    def before_run(self, runner):
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        # Its mean and deviation are float32 whatever the default.
+        model.data_preprocessor.double()
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        loss = outputs['loss'].detach().clone()
+        assert loss.dtype == torch.float64
+        all_reduce(loss, op='mean')
+        runner.message_hub.update_scalar('train/loss_of_all', loss)
