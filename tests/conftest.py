@@ -29,7 +29,10 @@ def run(*command, cwd, env=None, check=True, timeout=600):
     """Run a command as a user would, and return what it printed."""
     done = subprocess.run([str(part) for part in command],
                           cwd=cwd,
-                          env={**os.environ, **(env or {})},
+                          env={
+                              **os.environ,
+                              **(env or {})
+                          },
                           stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT,
                           text=True,
