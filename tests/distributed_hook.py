@@ -1,7 +1,7 @@
 """A run in float64 that logs the loss of all processes.
 
-In float32, sums in another order now and then make another value the maximum
-of a pool, so the weights of one process and of two drift apart.
+In float32, rounding depends on the order of sums: after six steps a weight of
+two processes was more than 0.6 % of what was learned away from that of one.
 """
 import torch
 from mmengine.dist import all_reduce
