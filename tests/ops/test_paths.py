@@ -3,6 +3,7 @@ import os
 import sys
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,8 @@ from aia_mmaction.ops.parity import deviations
 
 from ..conftest import REPO, run
 
-TRITON = REPO / '.venv' / 'triton'
+# Of the environment that runs the tests, whose versions it fits
+TRITON = Path(sys.prefix) / 'triton'
 LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
 # Odd sizes; one frame; blocks of the banded convolution that are whole, and
 # that are not; an axis of one.

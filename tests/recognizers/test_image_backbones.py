@@ -7,6 +7,7 @@ where they can be imported.
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ from ..conftest import (REPO, check_readme_table, count_attention, run,
                         samples, scores_of)
 
 LIBRARIES = ('torchvision', 'timm', 'mmpretrain')
-FOLDER = REPO / '.venv' / 'image_libraries'
+# Of the environment that runs the tests, whose versions it fits
+FOLDER = Path(sys.prefix) / 'image_libraries'
 present = all(importlib.util.find_spec(name) for name in LIBRARIES)
 with_libraries = pytest.mark.skipif(not present,
                                     reason=f'needs {", ".join(LIBRARIES)}')
