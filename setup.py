@@ -16,10 +16,12 @@ class build_py_with_mim(build_py):
             return
         mim = Path(self.build_lib) / 'aia_mmaction' / '.mim'
         for folder in ('configs', 'tools'):
-            shutil.copytree(HERE / folder,
-                            mim / folder,
-                            dirs_exist_ok=True,
-                            ignore=shutil.ignore_patterns('__pycache__'))
+            shutil.copytree(
+                HERE / folder,
+                mim / folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns('__pycache__'),
+            )
         shutil.copy(HERE / 'model-index.yml', mim)
 
 
@@ -57,7 +59,6 @@ setup(
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
         'onnx': ['onnx', 'onnxruntime'],
-        'tests':
-        ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime'],
+        'tests': ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime'],
     },
 )

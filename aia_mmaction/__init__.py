@@ -4,6 +4,7 @@ Importing this package checks versions, repairs what is broken in the stack
 (:mod:`aia_mmaction.compat`) and registers everything in MMAction2's
 registries.
 """
+
 import sys
 
 from .version import __version__
@@ -17,8 +18,10 @@ def _imported_for_the_doctor() -> bool:
     """
     frame = sys._getframe()
     while frame is not None:
-        if (frame.f_globals.get('__name__') == 'runpy'
-                and frame.f_locals.get('mod_name') == f'{__name__}.doctor'):
+        if (
+            frame.f_globals.get('__name__') == 'runpy'
+            and frame.f_locals.get('mod_name') == f'{__name__}.doctor'
+        ):
             return True
         frame = frame.f_back
     return False
@@ -26,31 +29,68 @@ def _imported_for_the_doctor() -> bool:
 
 if not _imported_for_the_doctor():
     from .requirements import check_requirements
+
     check_requirements()
 
     from .compat import apply_repairs
+
     apply_repairs()
 
-    from .backbones import (AIAC2D, AIAC3D, AIAX3D, AIAMobileNetV2,
-                            AIAMobileNetV2TSM, AIAMobileOneTSM, AIAResNet,
-                            AIAResNet2Plus1d, AIAResNet3d, AIAResNet3dCSN,
-                            AIAResNet3dSlowFast, AIAResNet3dSlowOnly,
-                            AIAResNetTIN, AIAResNetTSM, AIATANet,
-                            insert_plugins)
-    from .datasets import (FlipByLabelName, GuidedRawframeDataset,
-                           GuidedVideoDataset)
-    from .layers import (ChannelContext, CinST, ParallelAttention,
-                         SpatioTemporalContext, STinC)
+    from .backbones import (
+        AIAC2D,
+        AIAC3D,
+        AIAX3D,
+        AIAMobileNetV2,
+        AIAMobileNetV2TSM,
+        AIAMobileOneTSM,
+        AIAResNet,
+        AIAResNet2Plus1d,
+        AIAResNet3d,
+        AIAResNet3dCSN,
+        AIAResNet3dSlowFast,
+        AIAResNet3dSlowOnly,
+        AIAResNetTIN,
+        AIAResNetTSM,
+        AIATANet,
+        insert_plugins,
+    )
+    from .datasets import FlipByLabelName, GuidedRawframeDataset, GuidedVideoDataset
+    from .layers import (
+        ChannelContext,
+        CinST,
+        ParallelAttention,
+        SpatioTemporalContext,
+        STinC,
+    )
     from .necks import AIANeck
     from .recognizers import AIARecognizer2D
 
     __all__ = [
-        'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM',
-        'AIAMobileOneTSM', 'AIANeck', 'AIARecognizer2D', 'AIAResNet',
-        'AIAResNet2Plus1d', 'AIAResNet3d', 'AIAResNet3dCSN',
-        'AIAResNet3dSlowFast', 'AIAResNet3dSlowOnly', 'AIAResNetTIN',
-        'AIAResNetTSM', 'AIATANet', 'AIAX3D', 'ChannelContext', 'CinST',
-        'FlipByLabelName', 'GuidedRawframeDataset', 'GuidedVideoDataset',
-        'ParallelAttention', 'STinC', 'SpatioTemporalContext', '__version__',
-        'insert_plugins'
+        'AIAC2D',
+        'AIAC3D',
+        'AIAMobileNetV2',
+        'AIAMobileNetV2TSM',
+        'AIAMobileOneTSM',
+        'AIANeck',
+        'AIARecognizer2D',
+        'AIAResNet',
+        'AIAResNet2Plus1d',
+        'AIAResNet3d',
+        'AIAResNet3dCSN',
+        'AIAResNet3dSlowFast',
+        'AIAResNet3dSlowOnly',
+        'AIAResNetTIN',
+        'AIAResNetTSM',
+        'AIATANet',
+        'AIAX3D',
+        'ChannelContext',
+        'CinST',
+        'FlipByLabelName',
+        'GuidedRawframeDataset',
+        'GuidedVideoDataset',
+        'ParallelAttention',
+        'STinC',
+        'SpatioTemporalContext',
+        '__version__',
+        'insert_plugins',
     ]

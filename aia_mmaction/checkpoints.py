@@ -4,6 +4,7 @@ MMEngine writes a checkpoint into its final place, deletes the oldest one
 before it, and resumes from whatever ``last_checkpoint`` names. A run that is
 killed in between, or a disk that fills up, leaves half a file, or none.
 """
+
 import os
 import zipfile
 from functools import wraps
@@ -50,10 +51,11 @@ def latest_whole_checkpoint(work_dir: str) -> Optional[str]:
     named = pointer.read_text().strip() if pointer.exists() else ''
     folder = Path(named).parent if named else Path(work_dir)
     # The best ones are without the optimizer.
-    saved = sorted((p for p in folder.glob('*.pth')
-                    if not p.name.startswith(('best_', '.'))),
-                   key=lambda p: p.stat().st_mtime_ns,
-                   reverse=True)
+    saved = sorted(
+        (p for p in folder.glob('*.pth') if not p.name.startswith(('best_', '.'))),
+        key=lambda p: p.stat().st_mtime_ns,
+        reverse=True,
+    )
     if not saved and not named:
         return None
     last = Path(named) if named else saved[0]
@@ -65,13 +67,15 @@ def latest_whole_checkpoint(work_dir: str) -> Optional[str]:
                     f'{", ".join(broken)} cannot be read: not all of it was '
                     f'written. Training goes on from {path}.',
                     logger='current',
-                    level=30)
+                    level=30,
+                )
             return str(path)
         broken.append(str(path))
     raise RuntimeError(
         f'Expected a checkpoint to resume from, got none that can be read: '
         f'{", ".join(broken)}. Delete them to train from the beginning, or '
-        'name another with --resume CHECKPOINT.')
+        'name another with --resume CHECKPOINT.'
+    )
 
 
 def keep_checkpoints() -> None:
@@ -85,8 +89,7 @@ def keep_checkpoints() -> None:
 
     LocalBackend.put = put
     for name in ('_save_checkpoint_with_step', '_save_best_checkpoint'):
-        setattr(CheckpointHook, name,
-                _removing_last(getattr(CheckpointHook, name)))
+        setattr(CheckpointHook, name, _removing_last(getattr(CheckpointHook, name)))
     runner.find_latest_checkpoint = latest_whole_checkpoint
 
 

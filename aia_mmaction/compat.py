@@ -5,6 +5,7 @@ alone. ``AIA_MMACTION_DISABLE_REPAIRS`` turns them off: ``all``, or names of
 :data:`REPAIRS` separated by commas. What has to change on disk is the matter
 of :mod:`aia_mmaction.doctor`.
 """
+
 import inspect
 import os
 from functools import wraps
@@ -35,12 +36,15 @@ def _loads_in_its_own_way() -> bool:
 
 def _loss_breaks_on_bfloat16() -> bool:
     from mmaction.models.heads import BaseHead
+
     return 'cls_scores.detach().cpu().numpy()' in inspect.getsource(
-        BaseHead.loss_by_feat)
+        BaseHead.loss_by_feat
+    )
 
 
 def _compute_loss_in_float32() -> None:
     from mmaction.models.heads import BaseHead
+
     loss_by_feat = BaseHead.loss_by_feat
 
     @wraps(loss_by_feat)
@@ -55,20 +59,22 @@ def _compute_loss_in_float32() -> None:
 def _amp_refuses_cpu() -> bool:
     from mmengine.device import get_device
     from mmengine.optim import AmpOptimWrapper
+
     return get_device() == 'cpu' and 'is_cuda_available() or' in (
-        inspect.getsource(AmpOptimWrapper.__init__))
+        inspect.getsource(AmpOptimWrapper.__init__)
+    )
 
 
 def _let_amp_run_on_cpu() -> None:
     from mmengine.optim import AmpOptimWrapper
+
     init = AmpOptimWrapper.__init__
 
     @wraps(init)
     def repaired(self, *args, **kwargs):
         # Without CUDA the gradient scaler turns itself off, and autocast
         # takes the CPU's bfloat16.
-        with patch(f'{AmpOptimWrapper.__module__}.is_cuda_available',
-                   lambda: True):
+        with patch(f'{AmpOptimWrapper.__module__}.is_cuda_available', lambda: True):
             init(self, *args, **kwargs)
 
     AmpOptimWrapper.__init__ = repaired
@@ -76,21 +82,25 @@ def _let_amp_run_on_cpu() -> None:
 
 def _compile_traces_optimizer() -> bool:
     from mmengine.runner import Runner
+
     return '_maybe_compile' in vars(Runner)
 
 
 def _keep_optimizer_out_of_graph() -> None:
     from mmengine.optim import OptimWrapper
     from mmengine.runner import Runner
+
     maybe_compile = Runner._maybe_compile
 
     @wraps(maybe_compile)
     def repaired(self, target):
         # Here and not at import, because this loads dynamo.
-        if self.cfg.get('compile') and not hasattr(OptimWrapper.update_params,
-                                                   '_torchdynamo_disable'):
+        if self.cfg.get('compile') and not hasattr(
+            OptimWrapper.update_params, '_torchdynamo_disable'
+        ):
             OptimWrapper.update_params = torch.compiler.disable(
-                OptimWrapper.update_params)
+                OptimWrapper.update_params
+            )
         maybe_compile(self, target)
 
     Runner._maybe_compile = repaired
@@ -98,12 +108,13 @@ def _keep_optimizer_out_of_graph() -> None:
 
 def _dist_needs_cuda() -> bool:
     from mmengine.dist import utils
-    return not torch.cuda.is_available() and hasattr(utils,
-                                                     '_init_dist_pytorch')
+
+    return not torch.cuda.is_available() and hasattr(utils, '_init_dist_pytorch')
 
 
 def _let_gloo_start_on_cpu() -> None:
     from mmengine.dist import utils
+
     init_dist = utils._init_dist_pytorch
 
     @wraps(init_dist)
@@ -116,6 +127,7 @@ def _let_gloo_start_on_cpu() -> None:
     utils._init_dist_pytorch = repaired
 
     from mmengine.model import MMDistributedDataParallel
+
     init = MMDistributedDataParallel.__init__
 
     @wraps(init)
@@ -129,8 +141,10 @@ def _let_gloo_start_on_cpu() -> None:
 
 def _testing_views_break() -> bool:
     from mmaction.models import Recognizer2D
+
     return not hasattr(BaseModule, 'get') and 'self.backbone.get(' in (
-        inspect.getsource(Recognizer2D.extract_feat))
+        inspect.getsource(Recognizer2D.extract_feat)
+    )
 
 
 def _give_modules_get() -> None:
@@ -144,13 +158,14 @@ def _give_modules_get() -> None:
 
 def _neck_splits_the_batch() -> bool:
     from mmaction.models import Recognizer2D
+
     source = inspect.getsource(Recognizer2D.extract_feat)
-    return ('for each in x' in source
-            and 'isinstance(x, torch.Tensor)' not in source)
+    return 'for each in x' in source and 'isinstance(x, torch.Tensor)' not in source
 
 
 def _refuse_single_maps() -> None:
     from mmaction.models import Recognizer2D
+
     extract_feat = Recognizer2D.extract_feat
 
     def refuse(backbone, args, output):
@@ -158,7 +173,8 @@ def _refuse_single_maps() -> None:
             raise ValueError(
                 'Recognizer2D: expected two or more maps of the backbone for '
                 f'the neck, got one of shape {tuple(output.shape)}. Give the '
-                'backbone two out_indices, e.g. out_indices=(2, 3).')
+                'backbone two out_indices, e.g. out_indices=(2, 3).'
+            )
 
     @wraps(extract_feat)
     def repaired(self, inputs, stage='neck', *args, **kwargs):
@@ -179,59 +195,87 @@ def _writes_in_place() -> bool:
 
 def _package_is_unknown() -> bool:
     from mmengine.config.utils import MODULE2PACKAGE
+
     return 'aia_mmaction' not in MODULE2PACKAGE
 
 
 def _make_package_known() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
+
     MODULE2PACKAGE['aia_mmaction'] = 'aia_mmaction'
 
 
 # `drn` comes first: the others import mmaction.models.
 REPAIRS: List[Repair] = [
     Repair(
-        'drn', 'mmaction2 imports mmaction.models.localizers.drn, which its '
+        'drn',
+        'mmaction2 imports mmaction.models.localizers.drn, which its '
         'wheel does not contain, so `import mmaction.models` fails',
-        drn.is_missing, drn.stub_in_memory),
+        drn.is_missing,
+        drn.stub_in_memory,
+    ),
     Repair(
         'weights_only',
         'torch >= 2.6 refuses the checkpoints that MMEngine writes, so '
         'testing, resuming and load_from fail; older versions, and all of '
         'them from a URL, run whatever code is in a checkpoint',
-        _loads_in_its_own_way, weights_only.load_weights_only),
-    Repair('bfloat16_loss',
-           'BaseHead hands bfloat16 scores to numpy, which has no bfloat16',
-           _loss_breaks_on_bfloat16, _compute_loss_in_float32),
-    Repair('cpu_amp',
-           'MMEngine refuses mixed precision on a CPU, which has bfloat16',
-           _amp_refuses_cpu, _let_amp_run_on_cpu),
+        _loads_in_its_own_way,
+        weights_only.load_weights_only,
+    ),
+    Repair(
+        'bfloat16_loss',
+        'BaseHead hands bfloat16 scores to numpy, which has no bfloat16',
+        _loss_breaks_on_bfloat16,
+        _compute_loss_in_float32,
+    ),
+    Repair(
+        'cpu_amp',
+        'MMEngine refuses mixed precision on a CPU, which has bfloat16',
+        _amp_refuses_cpu,
+        _let_amp_run_on_cpu,
+    ),
     Repair(
         'compile',
         'compile=True traces the optimizer step, and dynamo fails on its '
-        'settings, clip_grad for one', _compile_traces_optimizer,
-        _keep_optimizer_out_of_graph),
+        'settings, clip_grad for one',
+        _compile_traces_optimizer,
+        _keep_optimizer_out_of_graph,
+    ),
     Repair(
-        'gloo', 'MMEngine selects a CUDA device for gloo, and for the wrapper '
+        'gloo',
+        'MMEngine selects a CUDA device for gloo, and for the wrapper '
         'of a model that is on the CPU, on a machine without one',
-        _dist_needs_cuda, _let_gloo_start_on_cpu),
+        _dist_needs_cuda,
+        _let_gloo_start_on_cpu,
+    ),
     Repair(
         'max_testing_views',
         'Recognizer2D calls backbone.get() when max_testing_views is '
-        'set, which modules of MMEngine do not have', _testing_views_break,
-        _give_modules_get),
+        'set, which modules of MMEngine do not have',
+        _testing_views_break,
+        _give_modules_get,
+    ),
     Repair(
-        'single_map', 'Recognizer2D with a neck takes the single map of a '
+        'single_map',
+        'Recognizer2D with a neck takes the single map of a '
         'backbone for a list along the batch, and fails far from the cause',
-        _neck_splits_the_batch, _refuse_single_maps),
+        _neck_splits_the_batch,
+        _refuse_single_maps,
+    ),
     Repair(
-        'checkpoints', 'MMEngine writes a checkpoint where the last one was '
+        'checkpoints',
+        'MMEngine writes a checkpoint where the last one was '
         'deleted, so a run that is killed, or a full disk, leaves half of one '
-        'or none to resume from', _writes_in_place,
-        checkpoints.keep_checkpoints),
+        'or none to resume from',
+        _writes_in_place,
+        checkpoints.keep_checkpoints,
+    ),
     Repair(
         'config_package',
-        "MMEngine's config inheritance by package name knows "
-        "OpenMMLab's packages only", _package_is_unknown, _make_package_known),
+        "MMEngine's config inheritance by package name knows OpenMMLab's packages only",
+        _package_is_unknown,
+        _make_package_known,
+    ),
 ]
 
 _made = set()
@@ -245,14 +289,14 @@ def disabled_repairs() -> Set[str]:
     """
     names = {repair.name for repair in REPAIRS}
     disabled = {
-        name.strip()
-        for name in os.environ.get(DISABLE_VARIABLE, '').split(',')
+        name.strip() for name in os.environ.get(DISABLE_VARIABLE, '').split(',')
     } - {''}
     unknown = disabled - names - {'all'}
     if unknown:
         raise ValueError(
             f'{DISABLE_VARIABLE}: expected "all" or names out of '
-            f'{", ".join(sorted(names))}, got {", ".join(sorted(unknown))}.')
+            f'{", ".join(sorted(names))}, got {", ".join(sorted(unknown))}.'
+        )
     return names if 'all' in disabled else disabled
 
 
@@ -273,5 +317,6 @@ def apply_repairs() -> List[str]:
         print_log(
             f'aia_mmaction repaired on import: {", ".join(made)} (see the '
             f'README; {DISABLE_VARIABLE}=all turns this off).',
-            logger='current')
+            logger='current',
+        )
     return made

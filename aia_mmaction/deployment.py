@@ -1,4 +1,5 @@
 """Recognizers as one function from pixels to scores, and its exports."""
+
 import inspect
 import warnings
 from pathlib import Path
@@ -38,8 +39,9 @@ class ScoresOfClips(nn.Module):
             Tensor: ``[N, classes]``, or ``[N, views, classes]`` for a head
             with ``average_clips=None``.
         """
-        feats, options = self.recognizer.extract_feat(self._normalise(inputs),
-                                                      test_mode=True)
+        feats, options = self.recognizer.extract_feat(
+            self._normalise(inputs), test_mode=True
+        )
         head = self.recognizer.cls_head
         scores = head(feats, **options)
         # [N * views, classes] -> [N, views, classes]
@@ -58,8 +60,10 @@ class ScoresOfClips(nn.Module):
             x = x.flip(2)
         if preprocessor._enable_normalize:
             # [C, 1, 1], or [C, 1, 1, 1] for [N, M, C, T, H, W]
-            mean, std = (t.view(-1, *[1] * (x.dim() - 3))
-                         for t in (preprocessor.mean, preprocessor.std))
+            mean, std = (
+                t.view(-1, *[1] * (x.dim() - 3))
+                for t in (preprocessor.mean, preprocessor.std)
+            )
             x = (x - mean) / std
         return x
 
@@ -67,10 +71,7 @@ class ScoresOfClips(nn.Module):
 def to_torch_export(model: nn.Module, inputs: Tensor, path: Path) -> None:
     """Write a program of ``torch.export``, for batches of any size."""
     batch = torch.export.Dim('batch', min=1)
-    program = torch.export.export(model, (inputs, ),
-                                  dynamic_shapes=({
-                                      0: batch
-                                  }, ))
+    program = torch.export.export(model, (inputs,), dynamic_shapes=({0: batch},))
     torch.export.save(program, path)
 
 
@@ -90,13 +91,15 @@ def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
         options['dynamo'] = False  # the other one needs onnxscript
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        torch.onnx.export(model, (inputs, ),
-                          str(path),
-                          input_names=['inputs'],
-                          output_names=['scores'],
-                          dynamic_axes=dict(inputs={0: 'batch'},
-                                            scores={0: 'batch'}),
-                          **options)
+        torch.onnx.export(
+            model,
+            (inputs,),
+            str(path),
+            input_names=['inputs'],
+            output_names=['scores'],
+            dynamic_axes=dict(inputs={0: 'batch'}, scores={0: 'batch'}),
+            **options,
+        )
 
 
 def load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
@@ -109,10 +112,11 @@ def load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
 
 def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     from onnxruntime import InferenceSession
+
     session = InferenceSession(str(path), providers=['CPUExecutionProvider'])
 
     def run(inputs: Tensor) -> Tensor:
-        scores, = session.run(None, {'inputs': inputs.numpy()})
+        (scores,) = session.run(None, {'inputs': inputs.numpy()})
         return torch.from_numpy(scores)
 
     return run
@@ -122,5 +126,5 @@ def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 FORMATS = {
     '.pt2': (to_torch_export, load_torch_export),
     '.ts': (to_torchscript, load_torchscript),
-    '.onnx': (to_onnx, load_onnx)
+    '.onnx': (to_onnx, load_onnx),
 }

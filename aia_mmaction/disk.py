@@ -1,5 +1,6 @@
 """Changes of installed files that ``doctor --fix`` makes and ``--undo`` takes
 back."""
+
 import importlib.util
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from .files import draft_of
 
 class Edit(NamedTuple):
     """A piece of text that is replaced by another."""
+
     package: str
     path: str  # below the package
     old: str
@@ -21,8 +23,11 @@ class Edit(NamedTuple):
 
     def is_missing(self) -> bool:
         """Whether there is what is to be replaced."""
-        return (self.file().exists() and not self.is_made()
-                and self._text().count(self.old) == 1)
+        return (
+            self.file().exists()
+            and not self.is_made()
+            and self._text().count(self.old) == 1
+        )
 
     def is_made(self) -> bool:
         return self.file().exists() and self.new in self._text()
@@ -47,21 +52,32 @@ class Edit(NamedTuple):
 # test, the package that `_base_ = 'aia_mmaction::...'` names must be in
 # MMEngine's list on disk.
 CONFIG_PACKAGE = Edit(
-    'mmengine', 'config/utils.py', 'MODULE2PACKAGE = {\n',
+    'mmengine',
+    'config/utils.py',
+    'MODULE2PACKAGE = {\n',
     'MODULE2PACKAGE = {\n'
     "    'aia_mmaction': 'aia_mmaction',  # by aia_mmaction.doctor --fix, "
-    'removed by --undo\n')
+    'removed by --undo\n',
+)
 
 _BSN = 'configs/localization/bsn/bsn_{}.py'
 # MMAction2 1.1's index has a list where MMEngine expects the name of a config,
 # and so `_base_ = 'mmaction::...'` fails for any config. 1.2 has the last one.
 CONFIG_INDEX = Edit(
-    'mmaction', '.mim/configs/localization/bsn/metafile.yml', '    Config:\n' +
-    ''.join(f'      - {_BSN.format(name)}\n'
-            for name in ('tem_1xb16-400x100-20e_activitynet-feature',
-                         'pgm_400x100_activitynet-feature',
-                         'pem_1xb16-400x100-20e_activitynet-feature')),
-    '    Config: ' + _BSN.format('pem_1xb16-400x100-20e_activitynet-feature') +
-    '  # by aia_mmaction.doctor --fix, changed back by --undo\n')
+    'mmaction',
+    '.mim/configs/localization/bsn/metafile.yml',
+    '    Config:\n'
+    + ''.join(
+        f'      - {_BSN.format(name)}\n'
+        for name in (
+            'tem_1xb16-400x100-20e_activitynet-feature',
+            'pgm_400x100_activitynet-feature',
+            'pem_1xb16-400x100-20e_activitynet-feature',
+        )
+    ),
+    '    Config: '
+    + _BSN.format('pem_1xb16-400x100-20e_activitynet-feature')
+    + '  # by aia_mmaction.doctor --fix, changed back by --undo\n',
+)
 
 EDITS = (CONFIG_PACKAGE, CONFIG_INDEX)

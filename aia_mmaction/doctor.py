@@ -8,6 +8,7 @@ Examples:
     python -m aia_mmaction.doctor --fix   # repair on disk what can be
     python -m aia_mmaction.doctor --undo  # take that back
 """
+
 import argparse
 import platform
 import sys
@@ -18,41 +19,64 @@ from . import drn
 from .disk import CONFIG_INDEX, CONFIG_PACKAGE, EDITS
 from .requirements import Problem, find_missing, installed, release
 
-PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmcv-lite', 'mmaction2', 'decord',
-            'eva-decord', 'openmim', 'importlib_metadata', 'setuptools', 'pip',
-            'numpy', 'opencv-python', 'torchvision', 'moviepy', 'seaborn')
+PACKAGES = (
+    'torch',
+    'mmengine',
+    'mmcv',
+    'mmcv-lite',
+    'mmaction2',
+    'decord',
+    'eva-decord',
+    'openmim',
+    'importlib_metadata',
+    'setuptools',
+    'pip',
+    'numpy',
+    'opencv-python',
+    'torchvision',
+    'moviepy',
+    'seaborn',
+)
 
 
 def find_problems() -> Iterator[Problem]:
     """What keeps training, testing or inference from working."""
     yield from find_missing()
     if not find_spec('decord'):
-        yield Problem('decord is not installed: no video file can be read',
-                      'pip install decord, or eva-decord on macOS')
-    if not find_spec('pkg_resources'):
-        yield Problem("no pkg_resources: mim and _base_='mmaction::...' fail",
-                      'pip install "setuptools<81"')
-    if installed('openmim') and not (find_spec('pip') and
-                                     find_spec('pip._vendor.pkg_resources')):
         yield Problem(
-            f'mim needs a part of pip that pip {installed("pip")} does not '
-            'have', 'pip install "pip<25"')
+            'decord is not installed: no video file can be read',
+            'pip install decord, or eva-decord on macOS',
+        )
+    if not find_spec('pkg_resources'):
+        yield Problem(
+            "no pkg_resources: mim and _base_='mmaction::...' fail",
+            'pip install "setuptools<81"',
+        )
+    if installed('openmim') and not (
+        find_spec('pip') and find_spec('pip._vendor.pkg_resources')
+    ):
+        yield Problem(
+            f'mim needs a part of pip that pip {installed("pip")} does not have',
+            'pip install "pip<25"',
+        )
     if len([p for p in ('mmcv', 'mmcv-lite') if installed(p)]) == 2:
         yield Problem(
-            'mmcv and mmcv-lite are both installed and overwrite each '
-            "other's files",
-            'pip uninstall mmcv mmcv-lite, then install one of them')
+            "mmcv and mmcv-lite are both installed and overwrite each other's files",
+            'pip uninstall mmcv mmcv-lite, then install one of them',
+        )
     if find_spec('mmaction') and drn.is_missing():
         yield Problem(
             'mmaction2 lacks mmaction/models/localizers/drn. Configs that '
             'import aia_mmaction work, others cannot name its types, and '
             'MMAction2 alone cannot import its models',
-            'python -m aia_mmaction.doctor --fix')
+            'python -m aia_mmaction.doctor --fix',
+        )
     if find_spec('mmaction') and CONFIG_INDEX.is_missing():
         yield Problem(
             f'{CONFIG_INDEX.path} of mmaction2 1.1 has a list of configs for '
             "one model, with which no _base_='mmaction::...' can be found",
-            'python -m aia_mmaction.doctor --fix')
+            'python -m aia_mmaction.doctor --fix',
+        )
 
 
 def find_limits() -> Iterator[Problem]:
@@ -61,32 +85,41 @@ def find_limits() -> Iterator[Problem]:
         yield Problem(
             "pretrained='torchvision://...' needs torchvision",
             'pip install torchvision, or give pretrained= the path of a '
-            'downloaded .pth file')
-    if not installed('moviepy') or release(installed('moviepy')) >= (2, ):
-        yield Problem('vis_cam.py and browse_dataset.py need moviepy 1',
-                      'pip install "moviepy<2"')
+            'downloaded .pth file',
+        )
+    if not installed('moviepy') or release(installed('moviepy')) >= (2,):
+        yield Problem(
+            'vis_cam.py and browse_dataset.py need moviepy 1', 'pip install "moviepy<2"'
+        )
     if not installed('seaborn'):
         yield Problem('analyze_logs.py needs seaborn', 'pip install seaborn')
     if find_spec('mmengine') and CONFIG_PACKAGE.is_missing():
         yield Problem(
             "configs cannot inherit by _base_='aia_mmaction::...': MMEngine "
             "knows OpenMMLab's packages only",
-            'python -m aia_mmaction.doctor --fix')
+            'python -m aia_mmaction.doctor --fix',
+        )
     yield Problem(
         'benchmark.py and bench_processing.py of MMAction2 1.x import '
-        'mmcv.Config, which mmcv 2 does not have', 'none: do not use them')
+        'mmcv.Config, which mmcv 2 does not have',
+        'none: do not use them',
+    )
 
 
 def find_repairs() -> Iterator[Problem]:
     """What is broken and gets repaired in memory, on import."""
     from .compat import DISABLE_VARIABLE, REPAIRS, disabled_repairs
+
     disabled = disabled_repairs()
     for repair in REPAIRS:
         if repair.is_broken():
             yield Problem(
-                repair.breakage, f'turned off by {DISABLE_VARIABLE}'
-                if repair.name in disabled else 'mended on every import; '
-                f'{DISABLE_VARIABLE}={repair.name} turns that off')
+                repair.breakage,
+                f'turned off by {DISABLE_VARIABLE}'
+                if repair.name in disabled
+                else 'mended on every import; '
+                f'{DISABLE_VARIABLE}={repair.name} turns that off',
+            )
             if repair.name == 'drn':
                 repair.apply()  # the next ones import mmaction.models
 
@@ -123,7 +156,8 @@ def fix() -> str:
     except OSError as error:
         raise SystemExit(
             f'doctor: expected to write {_places()}, got {error}. Run it as a '
-            'user who may, or delete what is in the way.')
+            'user who may, or delete what is in the way.'
+        )
     return '\n'.join(done) or 'Nothing to fix on disk.'
 
 
@@ -137,8 +171,8 @@ def undo() -> str:
             edit.undo()
             done.append(f'Changed {edit.file()} back.')
     return '\n'.join(done) or (
-        f'Nothing to undo: there is nothing of what --fix writes in '
-        f'{_places()}.')
+        f'Nothing to undo: there is nothing of what --fix writes in {_places()}.'
+    )
 
 
 def _places() -> str:
@@ -149,19 +183,18 @@ def main(args: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m aia_mmaction.doctor',
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     group = parser.add_mutually_exclusive_group()
-    group.add_argument('--fix',
-                       action='store_true',
-                       help='repair on disk what can be')
-    group.add_argument('--undo',
-                       action='store_true',
-                       help='take back what --fix did')
+    group.add_argument('--fix', action='store_true', help='repair on disk what can be')
+    group.add_argument('--undo', action='store_true', help='take back what --fix did')
     options = parser.parse_args(args)
     if (options.fix or options.undo) and not find_spec('mmaction'):
         parser.exit(
-            1, 'doctor: mmaction2 is not installed, there is nothing '
-            'to change. Install it: pip install mmaction2\n')
+            1,
+            'doctor: mmaction2 is not installed, there is nothing '
+            'to change. Install it: pip install mmaction2\n',
+        )
     if options.fix:
         text, sound = fix(), True
     elif options.undo:

@@ -7,6 +7,7 @@ itself is lost. In memory it is there from the import of this package on; on
 disk also before, which a config of MMAction2 that names an AIA type and
 imports nothing needs.
 """
+
 import importlib.util
 import os
 import shutil
@@ -15,11 +16,13 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-_MARK = ('# Stands in for what the mmaction2 wheel lacks. Written by `python '
-         '-m aia_mmaction.doctor --fix`,\n# removed by `--undo`.\n')
+_MARK = (
+    '# Stands in for what the mmaction2 wheel lacks. Written by `python '
+    '-m aia_mmaction.doctor --fix`,\n# removed by `--undo`.\n'
+)
 _FILES = {
     '__init__.py': _MARK,
-    'drn.py': _MARK + '\n\nclass DRN:\n    """Not in this installation."""\n'
+    'drn.py': _MARK + '\n\nclass DRN:\n    """Not in this installation."""\n',
 }
 
 
@@ -39,7 +42,8 @@ def is_stub() -> bool:
     """Whether the package on disk is ours, to the letter."""
     return all(
         (folder() / name).is_file() and (folder() / name).read_text() == text
-        for name, text in _FILES.items())
+        for name, text in _FILES.items()
+    )
 
 
 def stub_in_memory() -> None:

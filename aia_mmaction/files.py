@@ -1,4 +1,5 @@
 """Files that the tools read and write."""
+
 import argparse
 import os
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ def existing_file(name: str) -> str:
     """The type of an argument that names a file to read."""
     if not Path(name).is_file():
         raise argparse.ArgumentTypeError(
-            f'{name}: expected a file, got none. Check the path.')
+            f'{name}: expected a file, got none. Check the path.'
+        )
     return name
 
 
@@ -41,5 +43,6 @@ def config_file(name: str) -> str:
     """The type of an argument that names a config."""
     if Path(name).suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise argparse.ArgumentTypeError(
-            f'{name}: expected a config of MMEngine, .py, .json or .yaml.')
+            f'{name}: expected a config of MMEngine, .py, .json or .yaml.'
+        )
     return existing_file(name)

@@ -1,4 +1,5 @@
 """What ``mim test --dump`` wrote, read without running code from the file."""
+
 import io
 import pickle
 from collections import OrderedDict
@@ -15,6 +16,7 @@ class DumpError(ValueError):
 
 class Predictions(NamedTuple):
     """Of one dump, in its order."""
+
     names: List[str]  # paths of the videos or of the folders of frames
     scores: Tensor  # [N, classes], probabilities, float64
     labels: Optional[Tensor]  # [N]; None where the list had none
@@ -33,27 +35,35 @@ def load_dump(path: Path) -> Predictions:
     except DumpError as error:
         raise DumpError(f'{path}: {error}') from error
     except OSError as error:
-        raise DumpError(f'{path}: expected a dump of `mim test --dump`, got '
-                        f'{error.strerror}. Check the path.') from error
+        raise DumpError(
+            f'{path}: expected a dump of `mim test --dump`, got '
+            f'{error.strerror}. Check the path.'
+        ) from error
     except Exception as error:  # whatever bytes can make a pickle do
-        raise DumpError(f'{path}: expected a dump of `mim test --dump`, got '
-                        f'{error!r}. Make it again.') from error
+        raise DumpError(
+            f'{path}: expected a dump of `mim test --dump`, got '
+            f'{error!r}. Make it again.'
+        ) from error
     if not isinstance(samples, list) or not samples:
-        raise DumpError(f'{path}: expected a list of predictions, got '
-                        f'{type(samples).__name__}. Make it again.')
+        raise DumpError(
+            f'{path}: expected a list of predictions, got '
+            f'{type(samples).__name__}. Make it again.'
+        )
     names, scores, labels = [], [], []
     for sample in samples:
         score = _field(sample, 'pred_score')
         if not isinstance(score, Tensor) or score.dim() != 1:
             raise DumpError(
                 f"{path}: expected samples with 'pred_score' [classes], got "
-                f'{sample!r:.200}. Dump the results of a recognizer.')
+                f'{sample!r:.200}. Dump the results of a recognizer.'
+            )
         name = sample.get('filename', sample.get('frame_dir'))
         if not isinstance(name, str):
             raise DumpError(
                 f'{path}: expected the name of each video, got none. In the '
                 "test pipeline, set dict(type='PackActionInputs', meta_keys="
-                "('filename', 'frame_dir')), and dump again.")
+                "('filename', 'frame_dir')), and dump again."
+            )
         names.append(name)
         scores.append(score.double())
         label = _field(sample, 'gt_label')
@@ -61,8 +71,11 @@ def load_dump(path: Path) -> Predictions:
     if len({len(score) for score in scores}) != 1:
         raise DumpError(f'{path}: expected as many classes for each video.')
     labels = torch.tensor(labels)
-    return Predictions(names, _probabilities(path, torch.stack(scores)),
-                       None if (labels < 0).any() else labels)
+    return Predictions(
+        names,
+        _probabilities(path, torch.stack(scores)),
+        None if (labels < 0).any() else labels,
+    )
 
 
 def in_order_of(list_file: Path, predictions: Predictions) -> Predictions:
@@ -80,43 +93,55 @@ def in_order_of(list_file: Path, predictions: Predictions) -> Predictions:
             f'Expected one prediction for each of the {len(listed)} videos of '
             f'{list_file}, got {len(predictions.names)}: {len(missing)} are '
             f'missing{_some(missing)}, {extra} are too many or not listed. '
-            'Test with this list.')
+            'Test with this list.'
+        )
     order = [found[name] for name in listed]
     labels = predictions.labels
-    return Predictions(listed, predictions.scores[order],
-                       None if labels is None else labels[order])
+    return Predictions(
+        listed, predictions.scores[order], None if labels is None else labels[order]
+    )
 
 
-def combine(dumps: Sequence[Predictions],
-            weights: Optional[Sequence[float]] = None) -> Predictions:
+def combine(
+    dumps: Sequence[Predictions], weights: Optional[Sequence[float]] = None
+) -> Predictions:
     """The weighted mean of the probabilities, in the order of the first.
 
     Raises:
         DumpError: If the dumps are of different videos, classes or labels, or
             there is not one weight for each.
     """
-    weights = [1.] * len(dumps) if weights is None else list(weights)
+    weights = [1.0] * len(dumps) if weights is None else list(weights)
     if len(weights) != len(dumps) or min(weights) < 0 or sum(weights) == 0:
-        raise DumpError(f'Expected a weight for each of {len(dumps)} dumps, '
-                        f'none below 0 and not all 0, got {weights}.')
+        raise DumpError(
+            f'Expected a weight for each of {len(dumps)} dumps, '
+            f'none below 0 and not all 0, got {weights}.'
+        )
     first = dumps[0]
     scores = torch.zeros_like(first.scores)
     for i, (dump, weight) in enumerate(zip(dumps, weights), 1):
         found = {name: row for row, name in enumerate(dump.names)}
-        if (found.keys() != set(first.names) or len(found) != len(dump.names)
-                or dump.scores.shape != first.scores.shape):
+        if (
+            found.keys() != set(first.names)
+            or len(found) != len(dump.names)
+            or dump.scores.shape != first.scores.shape
+        ):
             raise DumpError(
                 f'Expected the videos and classes of the first dump '
                 f'({first.scores.shape[0]} x {first.scores.shape[1]}) in all, '
                 f'got others in dump {i} ({dump.scores.shape[0]} x '
-                f'{dump.scores.shape[1]}). Test all models with one list.')
+                f'{dump.scores.shape[1]}). Test all models with one list.'
+            )
         order = [found[name] for name in first.names]
         if (first.labels is None) != (dump.labels is None) or (
-                first.labels is not None
-                and not torch.equal(dump.labels[order], first.labels)):
-            raise DumpError(f'Expected the labels of the first dump in each, '
-                            f'got others in dump {i}. Test all models with '
-                            'one list.')
+            first.labels is not None
+            and not torch.equal(dump.labels[order], first.labels)
+        ):
+            raise DumpError(
+                f'Expected the labels of the first dump in each, '
+                f'got others in dump {i}. Test all models with '
+                'one list.'
+            )
         scores += dump.scores[order] * (weight / sum(weights))
     return first._replace(scores=scores)
 
@@ -133,8 +158,7 @@ def read_list(path: Path) -> List[str]:
     return names
 
 
-def _by_listed_name(paths: Sequence[str],
-                    listed: Sequence[str]) -> Dict[str, int]:
+def _by_listed_name(paths: Sequence[str], listed: Sequence[str]) -> Dict[str, int]:
     """Which path has a listed name at its end: data/videos/a/b.mp4, a/b.mp4"""
     found = {}
     depths = {len(PurePosixPath(name).parts) for name in listed}
@@ -149,16 +173,14 @@ def _by_listed_name(paths: Sequence[str],
 
 
 def _some(names: Sequence[str]) -> str:
-    return f' ({", ".join(names[:5])}{", ..." * (len(names) > 5)})' * bool(
-        names)
+    return f' ({", ".join(names[:5])}{", ..." * (len(names) > 5)})' * bool(names)
 
 
 def _probabilities(path: Path, scores: Tensor) -> Tensor:
     if not scores.isfinite().all():
         raise DumpError(f'{path}: expected finite scores, got NaN or inf.')
     sums = scores.sum(1)
-    if (scores >= 0).all() and torch.allclose(
-            sums, torch.ones_like(sums), atol=1e-3):
+    if (scores >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
         return scores
     return scores.softmax(1)  # of heads with average_clips='score'
 
@@ -180,14 +202,15 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = {
             ('collections', 'OrderedDict'): OrderedDict,
-            ('torch._utils', '_rebuild_tensor_v2'):
-            torch._utils._rebuild_tensor_v2,
+            ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
             ('torch.storage', '_load_from_bytes'): _load_storage,
             ('_codecs', 'encode'): latin1,
         }
         if (module, name) not in allowed:
-            raise DumpError(f'expected tensors, names and numbers, got '
-                            f'{module}.{name}. Do not trust this file.')
+            raise DumpError(
+                f'expected tensors, names and numbers, got '
+                f'{module}.{name}. Do not trust this file.'
+            )
         return allowed[module, name]
 
 

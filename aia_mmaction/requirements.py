@@ -3,6 +3,7 @@
 Looks only at what is installed and imports none of it, so that it works where
 imports fail.
 """
+
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Iterator, NamedTuple, Optional, Tuple
@@ -42,8 +43,7 @@ def find_missing() -> Iterator[Problem]:
         if not find_spec(module):
             yield Problem(f'{distribution} is not installed', remedy)
         elif got and not release(low) <= release(got) < release(below):
-            yield Problem(
-                f'expected {distribution}>={low},<{below}, got {got}', remedy)
+            yield Problem(f'expected {distribution}>={low},<{below}, got {got}', remedy)
 
     # mmaction2 1.1 refuses mmcv 2.1, mmaction2 1.2 refuses mmcv 2.2.
     old = release(installed('mmaction2') or '1.2.0') < (1, 2)
@@ -53,23 +53,28 @@ def find_missing() -> Iterator[Problem]:
         yield Problem(
             'expected mmcv or mmcv-lite, got neither',
             f'pip install "mmcv-lite>=2.0.0,<{below}", or mim install '
-            f'"mmcv>=2.0.0,<{below}" for compiled operators')
-    elif got and not (2, ) <= release(got) < release(below):
+            f'"mmcv>=2.0.0,<{below}" for compiled operators',
+        )
+    elif got and not (2,) <= release(got) < release(below):
         name = 'mmcv' if installed('mmcv') else 'mmcv-lite'
         yield Problem(
-            f'expected {name}>=2.0.0,<{below}, which mmaction2 demands, got '
-            f'{got}', f'pip install "{name}>=2.0.0,<{below}"')
+            f'expected {name}>=2.0.0,<{below}, which mmaction2 demands, got {got}',
+            f'pip install "{name}>=2.0.0,<{below}"',
+        )
 
     if not find_spec('importlib_metadata'):
         yield Problem(
             'importlib_metadata, which mmaction2 imports without declaring '
-            'it, is not installed', 'pip install importlib_metadata')
+            'it, is not installed',
+            'pip install importlib_metadata',
+        )
 
 
 def check_requirements() -> None:
     """Raise an ImportError that names everything missing and its remedy."""
     missing = list(find_missing())
     if missing:
-        raise ImportError('aia_mmaction cannot run here. ' +
-                          ' '.join(f'{what}: {remedy}.'
-                                   for what, remedy in missing))
+        raise ImportError(
+            'aia_mmaction cannot run here. '
+            + ' '.join(f'{what}: {remedy}.' for what, remedy in missing)
+        )

@@ -4,6 +4,7 @@ MMEngine leaves it to PyTorch how a checkpoint is read. From 2.6 on that
 refuses what MMEngine itself saves; older versions, and MMEngine's loader of
 URLs with any version, run the code in the file.
 """
+
 import pickle
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter
@@ -29,7 +30,7 @@ _torch_load = torch.load
 # one-cycle schedule to its annealing function, by getattr(class, name).
 _METHODS = {
     HistoryBuffer: ('min', 'max', 'current', 'mean'),
-    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear')
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
 }
 
 
@@ -44,7 +45,8 @@ def _method_in_checkpoint(obj: type, name: str) -> Callable:
         'Checkpoint refused: expected it to ask for a statistics method of '
         'HistoryBuffer or an annealing function, got '
         f'getattr({obj!r}, {name!r}), which no checkpoint of MMEngine does. '
-        'Do not load files that you do not trust.')
+        'Do not load files that you do not trust.'
+    )
 
 
 class _ArrayName:
@@ -58,18 +60,22 @@ class _ArrayName:
         raise ValueError(
             'Checkpoint refused: expected arrays as NumPy pickles them, got a '
             'call of numpy.ndarray, which no checkpoint of MMEngine makes. Do '
-            'not load files that you do not trust.')
+            'not load files that you do not trust.'
+        )
 
 
 def _empty_array(*args) -> np.ndarray:
     """The array that a pickle begins with and then fills, see NumPy's
     ``_reconstruct``; the arguments are always these."""
-    return _MULTIARRAY._reconstruct(np.ndarray, (0, ), b'b')
+    return _MULTIARRAY._reconstruct(np.ndarray, (0,), b'b')
 
 
 # NumPy 1.26 has a numpy._core too, but no more in it than names.
-_MULTIARRAY = import_module('numpy._core.multiarray' if int(
-    np.__version__.split('.')[0]) >= 2 else 'numpy.core.multiarray')
+_MULTIARRAY = import_module(
+    'numpy._core.multiarray'
+    if int(np.__version__.split('.')[0]) >= 2
+    else 'numpy.core.multiarray'
+)
 
 
 def _saved_by_mmengine() -> Dict[str, Any]:
@@ -91,28 +97,29 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         # As Python 2, whose protocol PyTorch writes, called it
         module, name = NAME_MAPPING.get(
-            (module, name), (IMPORT_MAPPING.get(module, module), name))
+            (module, name), (IMPORT_MAPPING.get(module, module), name)
+        )
         allowed = {
             **torch._weights_only_unpickler._get_allowed_globals(),
             # Later versions allow these on their own.
-            'collections.Counter':
-            Counter,
-            '_codecs.encode':
-            latin1,
-            **_saved_by_mmengine()
+            'collections.Counter': Counter,
+            '_codecs.encode': latin1,
+            **_saved_by_mmengine(),
         }
         if f'{module}.{name}' not in allowed:
             raise pickle.UnpicklingError(
                 'Weights only load failed: expected tensors, arrays and the '
                 f'state of MMEngine, got {module}.{name}. Do not load files '
-                'that you do not trust.')
+                'that you do not trust.'
+            )
         return allowed[f'{module}.{name}']
 
 
 _PICKLE_MODULE = SimpleNamespace(
     __name__=__name__,
     Unpickler=_Unpickler,
-    load=lambda file, **kwargs: _Unpickler(file, **kwargs).load())
+    load=lambda file, **kwargs: _Unpickler(file, **kwargs).load(),
+)
 
 
 def _load(file: Any, map_location: Any = None, **kwargs) -> Any:
@@ -128,12 +135,14 @@ def _load(file: Any, map_location: Any = None, **kwargs) -> Any:
 def load_weights_only() -> None:
     """Have MMEngine load what it saves, and nothing that runs."""
     if _TELLS_PYTORCH:
-        torch.serialization.add_safe_globals([
-            *((obj, name) for name, obj in _saved_by_mmengine().items()),
-            # Allows an array to be filled, under a name that no file can
-            # spell.
-            (np.ndarray, 'numpy\nndarray'),
-        ])
+        torch.serialization.add_safe_globals(
+            [
+                *((obj, name) for name, obj in _saved_by_mmengine().items()),
+                # Allows an array to be filled, under a name that no file can
+                # spell.
+                (np.ndarray, 'numpy\nndarray'),
+            ]
+        )
     load_checkpoint = CheckpointLoader.load_checkpoint.__func__
 
     @wraps(load_checkpoint)

@@ -2,8 +2,10 @@
 # publish no recipe for it: the network is that of Kinetics-400, data and
 # schedule are those of the other networks on V2.
 _base_ = [
-    '_base_/models/r2plus1d_r34.py', '_base_/datasets/sthv2_3d.py',
-    '_base_/schedules/sgd_50e.py', '_base_/default_runtime.py'
+    '_base_/models/r2plus1d_r34.py',
+    '_base_/datasets/sthv2_3d.py',
+    '_base_/schedules/sgd_50e.py',
+    '_base_/default_runtime.py',
 ]
 
 model = dict(cls_head=dict(num_classes=_base_.num_classes))

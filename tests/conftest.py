@@ -27,16 +27,15 @@ def clean_mmengine():
 
 def run(*command, cwd, env=None, check=True, timeout=600):
     """Run a command as a user would, and return what it printed."""
-    done = subprocess.run([str(part) for part in command],
-                          cwd=cwd,
-                          env={
-                              **os.environ,
-                              **(env or {})
-                          },
-                          stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT,
-                          text=True,
-                          timeout=timeout)
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
     if check:
         assert done.returncode == 0, done.stdout[-4000:]
     else:
@@ -51,25 +50,30 @@ def mim(*args, cwd, check=True):
 # The versions that setup.py allows, beyond the newest
 needs_fast_paths = pytest.mark.skipif(
     not hasattr(torch.library, 'custom_op'),
-    reason='torch < 2.4 has the reference path only')
+    reason='torch < 2.4 has the reference path only',
+)
 needs_mmaction_1_2 = pytest.mark.skipif(
     not hasattr(ActionDataSample, 'set_gt_label'),
-    reason='MMAction2 1.1 calls predictions and labels otherwise')
+    reason='MMAction2 1.1 calls predictions and labels otherwise',
+)
 
 
 def samples(n):
     """Data samples of the classes 0, 1, ..."""
-    name = 'set_gt_label' if hasattr(ActionDataSample,
-                                     'set_gt_label') else 'set_gt_labels'
+    name = (
+        'set_gt_label' if hasattr(ActionDataSample, 'set_gt_label') else 'set_gt_labels'
+    )
     return [getattr(ActionDataSample(), name)(label) for label in range(n)]
 
 
 def scores_of(samples):
     """Predicted scores, ``[N, classes]``."""
-    return torch.stack([
-        s.pred_score if hasattr(s, 'pred_score') else s.pred_scores.item
-        for s in samples
-    ])
+    return torch.stack(
+        [
+            s.pred_score if hasattr(s, 'pred_score') else s.pred_scores.item
+            for s in samples
+        ]
+    )
 
 
 def labels_of(samples):
@@ -92,8 +96,10 @@ def count_parameters(model):
 
 def check_readme_table(name, header, rows):
     """Compare a table of the README, or write it if UPDATE_README is set."""
-    table = ''.join(f'| {" | ".join(map(str, row))} |\n'
-                    for row in (header, ['---'] * len(header), *rows))
+    table = ''.join(
+        f'| {" | ".join(map(str, row))} |\n'
+        for row in (header, ['---'] * len(header), *rows)
+    )
     readme = REPO / 'README.md'
     before, start, rest = readme.read_text().partition(f'<!-- {name} -->\n')
     found, end, after = rest.partition(f'<!-- end of {name} -->')
@@ -115,8 +121,13 @@ def stack_as_installed(folder):
     utils = link_package('mmengine', 'config', folder) / 'utils.py'
     text = utils.read_text()
     utils.unlink()
-    utils.write_text(''.join(line for line in text.splitlines(keepends=True)
-                             if 'aia_mmaction' not in line))
+    utils.write_text(
+        ''.join(
+            line
+            for line in text.splitlines(keepends=True)
+            if 'aia_mmaction' not in line
+        )
+    )
     return folder
 
 
@@ -138,12 +149,14 @@ def link_package(name, inner, folder):
 def motion_pairs(tmp_path_factory):
     """A working directory with 24 + 8 motion-pairs videos below data/."""
     cwd = tmp_path_factory.mktemp('motion_pairs')
-    run(sys.executable,
+    run(
+        sys.executable,
         REPO / 'tools/data/make_motion_pairs.py',
         'data/motion_pairs',
         '--num-train',
         24,
         '--num-test',
         8,
-        cwd=cwd)
+        cwd=cwd,
+    )
     return cwd

@@ -3,6 +3,7 @@
 In float32, rounding depends on the order of sums: after six steps a weight of
 two processes was more than 0.6 % of what was learned away from that of one.
 """
+
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
@@ -14,7 +15,6 @@ torch.set_default_dtype(torch.float64)
 
 @HOOKS.register_module()
 class LossOfAllRanks(Hook):
-
     def before_run(self, runner):
         model = runner.model
         model = model.module if is_model_wrapper(model) else model

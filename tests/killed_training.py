@@ -8,6 +8,7 @@ A moment is ``iteration:N``, ``validation:N`` (before the N-th of the attempt),
 ``last_checkpoint``). After the last one, the training goes on to its end.
 Every attempt is a process of its own, forked after the imports.
 """
+
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def die():
 @HOOKS.register_module()
 class Die(Hook):
     """Die before an iteration of training or validation."""
+
     priority = 'LOW'
 
     def __init__(self, moment, countdown):
@@ -54,7 +56,7 @@ def half_of_a_write():
 
     def half(self, data):
         if '.pth' in self.name:
-            write(self, data[:len(data) // 2])
+            write(self, data[: len(data) // 2])
             die()
         return write(self, data)
 
@@ -85,9 +87,7 @@ def train(cfg, moment):
             timer.daemon = True
             timer.start()
             moment = 'iteration'
-        cfg.custom_hooks = [
-            dict(type='Die', moment=moment, countdown=int(countdown))
-        ]
+        cfg.custom_hooks = [dict(type='Die', moment=moment, countdown=int(countdown))]
     Runner.from_cfg(cfg).train()
 
 

@@ -1,4 +1,5 @@
 """Logs what a run holds: memory and open files, of it and of its workers."""
+
 import os
 from pathlib import Path
 
@@ -19,8 +20,7 @@ class Resources(Hook):
     priority = 'NORMAL'  # before the logger
 
     def after_train_iter(self, runner, *args, **kwargs):
-        pages = sum(
-            int((p / 'statm').read_text().split()[1]) for p in processes())
+        pages = sum(int((p / 'statm').read_text().split()[1]) for p in processes())
         files = sum(len(list((p / 'fd').iterdir())) for p in processes())
         hub = runner.message_hub
         hub.update_scalar('train/megabytes', pages * PAGE / 2**20)

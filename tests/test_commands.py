@@ -1,4 +1,5 @@
 """What a user types, run as a user types it."""
+
 import json
 import re
 import sys
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 # Nothing in these tests is large enough for worker processes.
 IN_PROCESS = [
-    f'{split}_dataloader.{key}' for split in ('train', 'val', 'test')
+    f'{split}_dataloader.{key}'
+    for split in ('train', 'val', 'test')
     for key in ('num_workers=0', 'persistent_workers=False')
 ]
 MISSING = r'(\d+) of (\d+) keys of the attention are not in the checkpoint'
@@ -107,23 +109,27 @@ class TestMainJob:
 
     def test_train_test_and_predict(self, sthv1):
         options = [
-            'model.backbone.pretrained=resnet50.pth', *IN_PROCESS,
-            *(f'{s}_dataloader.batch_size=2' for s in ('train', 'val'))
+            'model.backbone.pretrained=resnet50.pth',
+            *IN_PROCESS,
+            *(f'{s}_dataloader.batch_size=2' for s in ('train', 'val')),
         ]
-        log = mim('train',
-                  'mmaction',
-                  self.config,
-                  '--cfg-options',
-                  'train_cfg.max_epochs=1',
-                  *options,
-                  cwd=sthv1)
-        (missing, of), = re.findall(MISSING, log)
+        log = mim(
+            'train',
+            'mmaction',
+            self.config,
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            *options,
+            cwd=sthv1,
+        )
+        ((missing, of),) = re.findall(MISSING, log)
         assert missing == of == str(16 * 4 * 5)
 
         checkpoint = sthv1 / 'work_dirs/tsm_r50_cinst_sthv1/epoch_1.pth'
 
         def predictions(*more_options):
-            mim('test',
+            mim(
+                'test',
                 'mmaction',
                 self.config,
                 '--checkpoint',
@@ -133,7 +139,8 @@ class TestMainJob:
                 '--cfg-options',
                 *options,
                 *more_options,
-                cwd=sthv1)
+                cwd=sthv1,
+            )
             dumped = load_dump(sthv1 / 'pred.pkl')
             assert dumped.labels.tolist() == list(LABELS)
             return dumped.scores.float()
@@ -143,21 +150,20 @@ class TestMainJob:
         assert not torch.equal(predictions(protocol), dumped)
 
         from mmaction.apis import inference_recognizer, init_recognizer
-        model = init_recognizer(str(self.config),
-                                str(checkpoint),
-                                device='cpu')
+
+        model = init_recognizer(str(self.config), str(checkpoint), device='cpu')
         result = inference_recognizer(
             model,
-            dict(frame_dir=str(sthv1 / 'data/sthv1/rawframes/3'),
-                 total_frames=NUM_FRAMES,
-                 filename_tmpl='{:05}.jpg',
-                 start_index=1,
-                 modality='RGB',
-                 label=-1))
-        torch.testing.assert_close(scores_of([result])[0],
-                                   dumped[0],
-                                   rtol=0,
-                                   atol=1e-5)
+            dict(
+                frame_dir=str(sthv1 / 'data/sthv1/rawframes/3'),
+                total_frames=NUM_FRAMES,
+                filename_tmpl='{:05}.jpg',
+                start_index=1,
+                modality='RGB',
+                label=-1,
+            ),
+        )
+        torch.testing.assert_close(scores_of([result])[0], dumped[0], rtol=0, atol=1e-5)
 
     def test_without_the_dataset(self, tmp_path):
         log = mim('train', 'mmaction', self.config, cwd=tmp_path, check=False)
@@ -170,24 +176,28 @@ def test_training_run(motion_pairs, tmp_path):
     """Loss falls, training resumes, test reproduces validation."""
     config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
     options = [
-        *IN_PROCESS, 'default_hooks.logger.interval=1',
-        'train_dataloader.batch_size=8', 'train_dataloader.dataset.indices=16',
-        'param_scheduler.0.total_steps=13'
+        *IN_PROCESS,
+        'default_hooks.logger.interval=1',
+        'train_dataloader.batch_size=8',
+        'train_dataloader.dataset.indices=16',
+        'param_scheduler.0.total_steps=13',
     ]
 
     def train(max_epochs, *args):
-        return mim('train',
-                   'mmaction',
-                   config,
-                   '--work-dir',
-                   tmp_path,
-                   '--seed',
-                   0,
-                   *args,
-                   '--cfg-options',
-                   *options,
-                   f'train_cfg.max_epochs={max_epochs}',
-                   cwd=motion_pairs)
+        return mim(
+            'train',
+            'mmaction',
+            config,
+            '--work-dir',
+            tmp_path,
+            '--seed',
+            0,
+            *args,
+            '--cfg-options',
+            *options,
+            f'train_cfg.max_epochs={max_epochs}',
+            cwd=motion_pairs,
+        )
 
     train(12)
     loss = scalars(tmp_path, 'loss')
@@ -200,49 +210,51 @@ def test_training_run(motion_pairs, tmp_path):
     accuracy = scalars(tmp_path, 'acc/top1')
     assert len(accuracy) == 13
 
-    log = mim('test',
-              'mmaction',
-              config,
-              '--checkpoint',
-              last_checkpoint(tmp_path),
-              '--work-dir',
-              tmp_path / 'test',
-              '--dump',
-              tmp_path / 'pred.pkl',
-              '--cfg-options',
-              *options,
-              cwd=motion_pairs)
+    log = mim(
+        'test',
+        'mmaction',
+        config,
+        '--checkpoint',
+        last_checkpoint(tmp_path),
+        '--work-dir',
+        tmp_path / 'test',
+        '--dump',
+        tmp_path / 'pred.pkl',
+        '--cfg-options',
+        *options,
+        cwd=motion_pairs,
+    )
     assert reported_accuracy(log) == pytest.approx(accuracy[-1], abs=1e-4)
     dumped = load_dump(tmp_path / 'pred.pkl')
     assert sorted(dumped.labels.tolist()) == list(range(8))
 
     from mmaction.apis import MMAction2Inferencer
-    inferencer = MMAction2Inferencer(rec=str(config),
-                                     rec_weights=last_checkpoint(tmp_path),
-                                     device='cpu')
+
+    inferencer = MMAction2Inferencer(
+        rec=str(config), rec_weights=last_checkpoint(tmp_path), device='cpu'
+    )
     video = motion_pairs / 'data/motion_pairs/videos/test/00000.avi'
     scores = inferencer(str(video))['predictions'][0]['rec_scores'][0]
-    np.testing.assert_allclose(scores,
-                               dumped.scores[0].numpy(),
-                               rtol=0,
-                               atol=1e-5)
+    np.testing.assert_allclose(scores, dumped.scores[0].numpy(), rtol=0, atol=1e-5)
 
 
 def test_amp(motion_pairs, tmp_path):
     config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
-    log = mim('train',
-              'mmaction',
-              config,
-              '--work-dir',
-              tmp_path,
-              '--amp',
-              '--cfg-options',
-              *IN_PROCESS,
-              'train_cfg.max_epochs=1',
-              'train_dataloader.dataset.indices=16',
-              'default_hooks.logger.interval=1',
-              'param_scheduler=None',
-              cwd=motion_pairs)
+    log = mim(
+        'train',
+        'mmaction',
+        config,
+        '--work-dir',
+        tmp_path,
+        '--amp',
+        '--cfg-options',
+        *IN_PROCESS,
+        'train_cfg.max_epochs=1',
+        'train_dataloader.dataset.indices=16',
+        'default_hooks.logger.interval=1',
+        'param_scheduler=None',
+        cwd=motion_pairs,
+    )
     assert "type='AmpOptimWrapper'" in log
     loss = scalars(tmp_path, 'loss')
     assert loss and np.isfinite(loss).all()
@@ -253,19 +265,21 @@ def test_compile(motion_pairs, tmp_path, monkeypatch):
     """`compile=True` of MMEngine, up to the code that Inductor writes."""
     monkeypatch.setenv('TORCH_LOGS', 'recompiles,graph_breaks')
     config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
-    log = mim('train',
-              'mmaction',
-              config,
-              '--work-dir',
-              tmp_path,
-              '--cfg-options',
-              'compile.backend=aot_eager',
-              'model.backbone.plugins.0.cfg.impl=fused',
-              *IN_PROCESS,
-              'train_cfg.max_epochs=2',
-              'train_dataloader.dataset.indices=16',
-              'default_hooks.logger.interval=1',
-              cwd=motion_pairs)
+    log = mim(
+        'train',
+        'mmaction',
+        config,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'compile.backend=aot_eager',
+        'model.backbone.plugins.0.cfg.impl=fused',
+        *IN_PROCESS,
+        'train_cfg.max_epochs=2',
+        'train_dataloader.dataset.indices=16',
+        'default_hooks.logger.interval=1',
+        cwd=motion_pairs,
+    )
     loss = scalars(tmp_path, 'loss')
     assert len(loss) == 2 and np.isfinite(loss).all()
     # Not for each of the eight blocks, and not again after the validation
@@ -275,16 +289,18 @@ def test_compile(motion_pairs, tmp_path, monkeypatch):
 
 def test_num_segments_disagree(motion_pairs, tmp_path):
     config = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
-    log = mim('train',
-              'mmaction',
-              config,
-              '--work-dir',
-              tmp_path,
-              '--cfg-options',
-              'model.backbone.num_segments=4',
-              *IN_PROCESS,
-              cwd=motion_pairs,
-              check=False)
+    log = mim(
+        'train',
+        'mmaction',
+        config,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'model.backbone.num_segments=4',
+        *IN_PROCESS,
+        cwd=motion_pairs,
+        check=False,
+    )
     assert 'expected 4 frames per clip everywhere' in log
     assert 'got 8 in train_dataloader.dataset.pipeline.1.num_clips' in log
 
@@ -293,26 +309,25 @@ def test_r2plus1d(tmp_path):
     make_benchmarks(tmp_path)
     config = REPO / 'configs/r2plus1d_r34_cinst_kinetics400.py'
     options = [
-        *IN_PROCESS, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
-        'train_dataloader.batch_size=2', 'default_hooks.logger.interval=1',
+        *IN_PROCESS,
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        'train_dataloader.batch_size=2',
+        'default_hooks.logger.interval=1',
         'train_dataloader.dataset.pipeline.1.frame_interval=1',
         'train_dataloader.dataset.pipeline.5.scale=(64,64)',
         'test_dataloader.dataset.pipeline.1.num_clips=2',
         'test_dataloader.dataset.pipeline.3.scale=(-1,64)',
-        'test_dataloader.dataset.pipeline.4.crop_size=64'
+        'test_dataloader.dataset.pipeline.4.crop_size=64',
     ]
-    log = mim('train',
-              'mmaction',
-              config,
-              '--cfg-options',
-              *options,
-              cwd=tmp_path)
+    log = mim('train', 'mmaction', config, '--cfg-options', *options, cwd=tmp_path)
     assert 'acc/top1' in log
     work_dir = tmp_path / 'work_dirs/r2plus1d_r34_cinst_kinetics400'
     loss = scalars(work_dir, 'loss')
     assert len(loss) == 1 and np.isfinite(loss[0])
     # two clips x three crops
-    mim('test',
+    mim(
+        'test',
         'mmaction',
         config,
         '--checkpoint',
@@ -321,7 +336,8 @@ def test_r2plus1d(tmp_path):
         'pred.pkl',
         '--cfg-options',
         *options,
-        cwd=tmp_path)
+        cwd=tmp_path,
+    )
     dumped = load_dump(tmp_path / 'pred.pkl')
     assert dumped.labels.tolist() == list(LABELS)
     assert dumped.scores.shape == (2, 400)
@@ -337,29 +353,32 @@ class TestThreeWays:
         return motion_pairs
 
     def train_and_test(self, cwd, config, *options, cfg_options=()):
-        cfg_options = (['--cfg-options', *cfg_options] if cfg_options else [])
-        log = mim('train',
-                  'mmaction',
-                  config,
-                  '--work-dir',
-                  cwd / 'work_dirs' / 'aia',
-                  *options,
-                  *cfg_options,
-                  cwd=cwd)
+        cfg_options = ['--cfg-options', *cfg_options] if cfg_options else []
+        log = mim(
+            'train',
+            'mmaction',
+            config,
+            '--work-dir',
+            cwd / 'work_dirs' / 'aia',
+            *options,
+            *cfg_options,
+            cwd=cwd,
+        )
         work_dir = cwd / 'work_dirs' / 'aia'
         checkpoint = last_checkpoint(work_dir)
-        assert any('gate_c' in key
-                   for key in torch.load(checkpoint)['state_dict'])
+        assert any('gate_c' in key for key in torch.load(checkpoint)['state_dict'])
         accuracy = scalars(work_dir, 'acc/top1')[-1]
-        tested = mim('test',
-                     'mmaction',
-                     config,
-                     '--checkpoint',
-                     checkpoint,
-                     '--work-dir',
-                     work_dir / 'test',
-                     *cfg_options,
-                     cwd=cwd)
+        tested = mim(
+            'test',
+            'mmaction',
+            config,
+            '--checkpoint',
+            checkpoint,
+            '--work-dir',
+            work_dir / 'test',
+            *cfg_options,
+            cwd=cwd,
+        )
         assert reported_accuracy(tested) == pytest.approx(accuracy, abs=1e-4)
         return log
 
@@ -370,31 +389,32 @@ class TestThreeWays:
             'model = dict(backbone=dict(\n'
             "    type='aia_mmaction.AIAResNetTSM',\n"
             "    plugins=[dict(cfg=dict(type='STinC'),\n"
-            '                  stages=(False, True, True, True))]))\n')
+            '                  stages=(False, True, True, True))]))\n'
+        )
         log = self.train_and_test(plain, 'aia_tsm.py')
-        (missing, of), = re.findall(MISSING, log)
+        ((missing, of),) = re.findall(MISSING, log)
         assert missing == of == str(6 * 4 * 5)
         assert '0 other keys of the backbone are missing' in log
 
     def test_cfg_options_on_mmaction2_s_config(self, plain):
         root, data = 'data/motion_pairs', []
-        for split, part in (('train', 'train'), ('val', 'test'), ('test',
-                                                                  'test')):
+        for split, part in (('train', 'train'), ('val', 'test'), ('test', 'test')):
             dataset = f'{split}_dataloader.dataset'
             list_file = f'{root}/motion_pairs_{part}_list_videos.txt'
             data += [
                 f'{dataset}.ann_file={list_file}',
                 f'{dataset}.data_prefix.video={root}/videos',
-                f'{dataset}.indices=8', f'{dataset}.pipeline.3.scale=(-1,64)',
+                f'{dataset}.indices=8',
+                f'{dataset}.pipeline.3.scale=(-1,64)',
                 f'{dataset}.pipeline.4.'
                 f'{"input_size" if split == "train" else "crop_size"}=64',
-                f'{split}_dataloader.batch_size=4'
+                f'{split}_dataloader.batch_size=4',
             ]
         # Validation and test of this config differ in views; make them agree.
         data += [
             'train_dataloader.dataset.pipeline.5.scale=(64,64)',
             'test_dataloader.dataset.pipeline.1.twice_sample=False',
-            'test_dataloader.dataset.pipeline.4.type=CenterCrop'
+            'test_dataloader.dataset.pipeline.4.type=CenterCrop',
         ]
         self.train_and_test(
             plain,
@@ -402,9 +422,13 @@ class TestThreeWays:
             cfg_options=[
                 'model.backbone.type=aia_mmaction.AIAResNetTSM',
                 'model.backbone.pretrained=None',
-                'model.backbone.pretrained2d=False', *data, *IN_PROCESS,
-                'train_cfg.max_epochs=1', 'default_hooks.checkpoint.interval=1'
-            ])
+                'model.backbone.pretrained2d=False',
+                *data,
+                *IN_PROCESS,
+                'train_cfg.max_epochs=1',
+                'default_hooks.checkpoint.interval=1',
+            ],
+        )
 
     def test_insert_plugins_into_a_model(self, plain, monkeypatch):
         (plain / 'my_backbone.py').write_text(
@@ -415,31 +439,34 @@ class TestThreeWays:
             'def MyBackbone(**kwargs):\n'
             '    model = ResNetTSM(**kwargs)\n'
             "    return insert_plugins(model, [dict(cfg=dict(type='CinST'))])"
-            '\n')
+            '\n'
+        )
         (plain / 'my_config.py').write_text(
             "_base_ = 'plain_tsm.py'\n"
             "custom_imports = dict(imports=['my_backbone'])\n"
-            "model = dict(backbone=dict(type='MyBackbone'))\n")
+            "model = dict(backbone=dict(type='MyBackbone'))\n"
+        )
         monkeypatch.setenv('PYTHONPATH', str(plain))
         self.train_and_test(plain, 'my_config.py')
 
 
 def test_demo(tmp_path):
-    out = run(sys.executable,
-              REPO / 'tools/demo.py',
-              '--cfg-options',
-              *IN_PROCESS,
-              'train_cfg.max_epochs=1',
-              'param_scheduler=None',
-              '--dataset-args',
-              '--num-train',
-              16,
-              '--num-test',
-              8,
-              cwd=tmp_path)
+    out = run(
+        sys.executable,
+        REPO / 'tools/demo.py',
+        '--cfg-options',
+        *IN_PROCESS,
+        'train_cfg.max_epochs=1',
+        'param_scheduler=None',
+        '--dataset-args',
+        '--num-train',
+        16,
+        '--num-test',
+        8,
+        cwd=tmp_path,
+    )
     report = (tmp_path / 'work_dirs/demo/report.md').read_text()
-    rows = re.findall(r'\| (TSN-R18.*?) \| 1 \| ([\d.]+) \| ([\d.]+) \|',
-                      report)
+    rows = re.findall(r'\| (TSN-R18.*?) \| 1 \| ([\d.]+) \| ([\d.]+) \|', report)
     assert [name for name, _, _ in rows] == ['TSN-R18', 'TSN-R18 + CinST']
     for _, top1, pairs in rows:
         assert float(top1) <= float(pairs) <= 100
@@ -454,7 +481,8 @@ def test_demo(tmp_path):
 def test_ablation(tmp_path):
     # No shell reads the names that it is given.
     work_dir = 'work_dirs/$(touch canary); touch canary'
-    run(sys.executable,
+    run(
+        sys.executable,
         REPO / 'tools/ablation.py',
         '--modules',
         'C2ST',
@@ -470,13 +498,15 @@ def test_ablation(tmp_path):
         16,
         '--num-test',
         8,
-        cwd=tmp_path)
+        cwd=tmp_path,
+    )
     assert not list(tmp_path.rglob('canary'))
     folder = tmp_path / work_dir
     rows = re.findall(
         r'\| (\w+) \| ([\d.]+) \| ([\d.]+) \| [\d,]+ \(\+([\d,]+)\) \| '
         r'[\d,]+ M \(\+([\d.]+) %\) \| [\d.]+ ms \(x([\d.]+)\) \|',
-        (folder / 'report.md').read_text())
+        (folder / 'report.md').read_text(),
+    )
     assert [row[0] for row in rows] == ['plain', 'C2ST', 'CinST']
     # 8 layers x 4 gates x (54 weights of the kernel, 2 of the norm)
     assert [row[3] for row in rows] == ['0', '1,792', '1,792']
@@ -559,8 +589,10 @@ model.backbone.update(
 """
 
 
-@pytest.mark.skipif(digit_version(mmengine.__version__) < digit_version('0.9'),
-                    reason='MMEngine 0.8 does not import from a config')
+@pytest.mark.skipif(
+    digit_version(mmengine.__version__) < digit_version('0.9'),
+    reason='MMEngine 0.8 does not import from a config',
+)
 def test_pure_python_config(motion_pairs):
     """A config of imports instead of strings, as MMEngine's newer ones.
 
@@ -572,24 +604,30 @@ def test_pure_python_config(motion_pairs):
     mim('train', 'mmaction', 'pure.py', cwd=motion_pairs)
     work_dir = motion_pairs / 'work_dirs' / 'pure'
     checkpoint = last_checkpoint(work_dir)
-    assert any('after_norm.0.branches.1.gate_c' in key
-               for key in torch.load(checkpoint)['state_dict'])
-    tested = mim('test',
-                 'mmaction',
-                 'pure.py',
-                 '--checkpoint',
-                 checkpoint,
-                 '--work-dir',
-                 work_dir / 'test',
-                 cwd=motion_pairs)
-    assert reported_accuracy(tested) == pytest.approx(scalars(
-        work_dir, 'acc/top1')[-1],
-                                                      abs=1e-4)
-    log = mim('train',
-              'mmaction',
-              'pure.py',
-              '--cfg-options',
-              'model.backbone.num_segments=8',
-              cwd=motion_pairs,
-              check=False)
+    assert any(
+        'after_norm.0.branches.1.gate_c' in key
+        for key in torch.load(checkpoint)['state_dict']
+    )
+    tested = mim(
+        'test',
+        'mmaction',
+        'pure.py',
+        '--checkpoint',
+        checkpoint,
+        '--work-dir',
+        work_dir / 'test',
+        cwd=motion_pairs,
+    )
+    assert reported_accuracy(tested) == pytest.approx(
+        scalars(work_dir, 'acc/top1')[-1], abs=1e-4
+    )
+    log = mim(
+        'train',
+        'mmaction',
+        'pure.py',
+        '--cfg-options',
+        'model.backbone.num_segments=8',
+        cwd=motion_pairs,
+        check=False,
+    )
     assert 'expected 8 frames per clip everywhere' in log

@@ -1,4 +1,5 @@
 """Every repair mends something that is broken without it."""
+
 import pickle
 import sys
 from functools import partial
@@ -14,15 +15,12 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
 
-from .conftest import (needs_fast_paths, needs_mmaction_1_2, run,
-                       stack_as_installed)
+from .conftest import needs_fast_paths, needs_mmaction_1_2, run, stack_as_installed
 
 # What a user does that fails without the repair.
 USES = {
-    'drn':
-    'import mmaction.models',
-    'weights_only':
-    """
+    'drn': 'import mmaction.models',
+    'weights_only': """
 import torch
 from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import _load_checkpoint
@@ -33,8 +31,7 @@ torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict()), 'a.pth')
 hub = _load_checkpoint('a.pth')['message_hub']
 assert hub['log_scalars']['train/loss'].statistics('mean', 1) == 1
 """,
-    'bfloat16_loss':
-    """
+    'bfloat16_loss': """
 import torch
 from mmaction.models import TSNHead
 from mmaction.structures import ActionDataSample
@@ -45,8 +42,7 @@ scores = torch.randn(1, 8, dtype=torch.bfloat16, requires_grad=True)
 losses = TSNHead(8, 4).loss_by_feat(scores, [sample])
 losses['loss_cls'].backward()
 """,
-    'cpu_amp':
-    """
+    'cpu_amp': """
 import torch
 from mmengine.optim import AmpOptimWrapper
 model = torch.nn.Linear(4, 2)
@@ -58,8 +54,7 @@ assert y.dtype == torch.bfloat16
 wrapper.update_params(y.float().sum())
 assert not torch.equal(before, model.weight)
 """,
-    'compile':
-    """
+    'compile': """
 import torch
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
@@ -89,8 +84,7 @@ Runner(
         optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))).ow,
     cfg=Config(dict(compile=dict(backend='eager')))).train()
 """,
-    'gloo':
-    """
+    'gloo': """
 import os
 from mmengine.dist import init_dist, get_world_size, barrier
 os.environ.update(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1',
@@ -111,8 +105,7 @@ runner = Runner(Model(), '.', launcher='pytorch',
                 env_cfg=dict(dist_cfg=dict(backend='gloo')))
 assert runner.model(torch.ones(2, 3)).shape == (2, 2)
 """,
-    'max_testing_views':
-    """
+    'max_testing_views': """
 import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
@@ -127,8 +120,7 @@ model.eval()
 with torch.no_grad():
     model.extract_feat(torch.randn(1, 4, 3, 32, 32), test_mode=True)
 """,
-    'single_map':
-    '''
+    'single_map': """
 import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
@@ -151,10 +143,9 @@ for _ in range(2):
     feature, _ = model.extract_feat(torch.zeros(1, 3, 3, 32, 32))
 assert feature.shape == (1, 512, 1, 1)
 assert not model.backbone._forward_hooks
-''',
+""",
     # RLIMIT_FSIZE stands for a full disk
-    'checkpoints':
-    '''
+    'checkpoints': """
 import resource, signal
 from pathlib import Path
 import torch
@@ -171,13 +162,12 @@ except OSError:
 assert last.read_bytes() == before, 'it was overwritten'
 assert list(Path().glob('*last*')) == [last]
 assert not list(Path().glob('.*last*'))
-''',
+""",
     # tests/test_wheel.py has whole configs
-    'config_package':
-    '''
+    'config_package': """
 from mmengine.config.utils import _get_package_and_cfg_path
 _get_package_and_cfg_path('aia_mmaction::_base_/default_runtime.py')
-''',
+""",
 }
 
 # What it says without the repair.
@@ -195,31 +185,34 @@ ERRORS = {
 }
 
 needs_cpu_only_torch = pytest.mark.skipif(
-    torch.cuda.is_available(), reason='the breakage is one of CPU-only runs')
+    torch.cuda.is_available(), reason='the breakage is one of CPU-only runs'
+)
 
 
 def use(name, tmp_path, disable, check):
-    return run(sys.executable,
-               '-c',
-               'import aia_mmaction\n' + USES[name],
-               cwd=tmp_path,
-               env={
-                   'PYTHONPATH': str(stack_as_installed(tmp_path)),
-                   DISABLE_VARIABLE: disable
-               },
-               check=check)
+    return run(
+        sys.executable,
+        '-c',
+        'import aia_mmaction\n' + USES[name],
+        cwd=tmp_path,
+        env={
+            'PYTHONPATH': str(stack_as_installed(tmp_path)),
+            DISABLE_VARIABLE: disable,
+        },
+        check=check,
+    )
 
 
 MARKS = {
     'cpu_amp': needs_cpu_only_torch,
     'gloo': needs_cpu_only_torch,
     'drn': needs_mmaction_1_2,  # 1.1 has no such package
-    'compile': needs_fast_paths  # the compiler of PyTorch 2.1 fails elsewhere
+    'compile': needs_fast_paths,  # the compiler of PyTorch 2.1 fails elsewhere
 }
-each_repair = pytest.mark.parametrize('name', [
-    pytest.param(repair.name, marks=MARKS.get(repair.name, []))
-    for repair in REPAIRS
-])
+each_repair = pytest.mark.parametrize(
+    'name',
+    [pytest.param(repair.name, marks=MARKS.get(repair.name, [])) for repair in REPAIRS],
+)
 
 
 @each_repair
@@ -239,9 +232,10 @@ def test_broken_without_repair(name, tmp_path):
 @pytest.fixture
 def always_broken(monkeypatch):
     monkeypatch.setattr('aia_mmaction.compat._made', set())
-    monkeypatch.setattr('aia_mmaction.compat.REPAIRS', [
-        r._replace(is_broken=lambda: True, apply=lambda: None) for r in REPAIRS
-    ])
+    monkeypatch.setattr(
+        'aia_mmaction.compat.REPAIRS',
+        [r._replace(is_broken=lambda: True, apply=lambda: None) for r in REPAIRS],
+    )
 
 
 def test_all_can_be_disabled(always_broken, monkeypatch):
@@ -260,29 +254,30 @@ def test_unknown_name(monkeypatch):
         apply_repairs()
 
 
-@pytest.mark.parametrize('name, kwargs', [
-    ('ConstantLR', {}),
-    ('CosineAnnealingLR', dict(T_max=3)),
-    ('CosineRestartLR', dict(periods=[2], restart_weights=[1], eta_min=0)),
-    ('ExponentialLR', dict(gamma=0.9)),
-    ('LinearLR', {}),
-    ('MultiStepLR', dict(milestones=[2])),
-    ('OneCycleLR', dict(eta_max=0.1, total_steps=5)),
-    ('OneCycleLR', dict(eta_max=0.1, total_steps=5, anneal_strategy='linear')),
-    ('PolyLR', {}),
-    ('ReduceOnPlateauLR', dict(monitor='loss')),
-    ('StepLR', dict(step_size=2)),
-])
+@pytest.mark.parametrize(
+    'name, kwargs',
+    [
+        ('ConstantLR', {}),
+        ('CosineAnnealingLR', dict(T_max=3)),
+        ('CosineRestartLR', dict(periods=[2], restart_weights=[1], eta_min=0)),
+        ('ExponentialLR', dict(gamma=0.9)),
+        ('LinearLR', {}),
+        ('MultiStepLR', dict(milestones=[2])),
+        ('OneCycleLR', dict(eta_max=0.1, total_steps=5)),
+        ('OneCycleLR', dict(eta_max=0.1, total_steps=5, anneal_strategy='linear')),
+        ('PolyLR', {}),
+        ('ReduceOnPlateauLR', dict(monitor='loss')),
+        ('StepLR', dict(step_size=2)),
+    ],
+)
 def test_every_schedule_can_be_resumed(name, kwargs, tmp_path):
     optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
     state = getattr(scheduler, name)(optimizer, **kwargs).state_dict()
     torch.save(state, tmp_path / 'state.pth')
-    assert CheckpointLoader.load_checkpoint(str(tmp_path /
-                                                'state.pth')) == state
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'state.pth')) == state
 
 
 class TestRefusesHostileCheckpoints:
-
     def refused(self, path):
         with pytest.raises((pickle.UnpicklingError, ValueError)) as info:
             CheckpointLoader.load_checkpoint(str(path))
@@ -292,28 +287,33 @@ class TestRefusesHostileCheckpoints:
         torch.save(dict(state_dict=obj), path)
         return path
 
-    @pytest.mark.parametrize('target, attribute',
-                             [(HistoryBuffer, '__init__'),
-                              (HistoryBuffer, '__globals__'),
-                              (np.ndarray, 'tofile'),
-                              (torch.nn.Module, 'mean')])
+    @pytest.mark.parametrize(
+        'target, attribute',
+        [
+            (HistoryBuffer, '__init__'),
+            (HistoryBuffer, '__globals__'),
+            (np.ndarray, 'tofile'),
+            (torch.nn.Module, 'mean'),
+        ],
+    )
     def test_getattr(self, target, attribute, tmp_path):
 
         class Evil:
-
             def __reduce__(self):
                 return getattr, (target, attribute)
 
         self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
 
-    @pytest.mark.parametrize('call', [
-        (np.ndarray, ((1, ), 'O', b'A' * 8)),
-        (np.ndarray.__new__, (np.ndarray, (1, ), 'O', b'A' * 8)),
-    ])
+    @pytest.mark.parametrize(
+        'call',
+        [
+            (np.ndarray, ((1,), 'O', b'A' * 8)),
+            (np.ndarray.__new__, (np.ndarray, (1,), 'O', b'A' * 8)),
+        ],
+    )
     def test_array_over_foreign_memory(self, call, tmp_path):
 
         class Evil:
-
             def __reduce__(self):
                 return call
 
@@ -323,9 +323,8 @@ class TestRefusesHostileCheckpoints:
         """NumPy's _reconstruct would make an instance of any class."""
 
         class Evil:
-
             def __reduce__(self):
-                return np.zeros(1).__reduce__()[0], (dict, (0, ), b'b')
+                return np.zeros(1).__reduce__()[0], (dict, (0,), b'b')
 
         path = self.save(Evil(), tmp_path / 'evil.pth')
         try:
@@ -334,12 +333,15 @@ class TestRefusesHostileCheckpoints:
         except pickle.UnpicklingError:
             pass
 
-    @pytest.mark.parametrize('array', [
-        np.arange(6.).reshape(2, 3),
-        np.float32(3),
-        np.int64(4),
-        np.array([True, False])
-    ])
+    @pytest.mark.parametrize(
+        'array',
+        [
+            np.arange(6.0).reshape(2, 3),
+            np.float32(3),
+            np.int64(4),
+            np.array([True, False]),
+        ],
+    )
     def test_honest_arrays(self, array, tmp_path):
         torch.save(array, tmp_path / 'array.pth')
         got = CheckpointLoader.load_checkpoint(str(tmp_path / 'array.pth'))
@@ -350,9 +352,8 @@ class TestRefusesHostileCheckpoints:
         canary = tmp_path / 'canary'
 
         class Evil:
-
             def __reduce__(self):
-                return exec, (f'open({str(canary)!r}, "w")', )
+                return exec, (f'open({str(canary)!r}, "w")',)
 
         self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
         assert not canary.exists()
@@ -362,9 +363,8 @@ class TestRefusesHostileCheckpoints:
         monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
 
         class Evil:
-
             def __reduce__(self):
-                return exec, (f'open({str(canary)!r}, "w")', )
+                return exec, (f'open({str(canary)!r}, "w")',)
 
         self.save(Evil(), tmp_path / 'evil.pth')
         self.save(torch.ones(2), tmp_path / 'honest.pth')

@@ -1,4 +1,5 @@
 """Every config builds, with its data, its optimizer and a step of training."""
+
 from itertools import product
 
 import pytest
@@ -18,17 +19,25 @@ CLASSES = dict(sthv1=174, sthv2=174, diving48=48, egtea=106, kinetics400=400)
 # name: (backbone, attention, dataset, frames)
 CONFIGS = {}
 for model, attention, dataset, frames in product(
-    ('tsn', 'tsm'), ('CinST', 'STinC'),
-    ('sthv1', 'sthv2', 'diving48', 'egtea-split1', 'egtea-split2',
-     'egtea-split3'), (8, 16)):
+    ('tsn', 'tsm'),
+    ('CinST', 'STinC'),
+    ('sthv1', 'sthv2', 'diving48', 'egtea-split1', 'egtea-split2', 'egtea-split3'),
+    (8, 16),
+):
     suffix = '_16f' if frames == 16 else ''
-    CONFIGS[f'{model}_r50_{attention.lower()}_{dataset}{suffix}.py'] = (dict(
-        tsn='AIAResNet',
-        tsm='AIAResNetTSM')[model], attention, dataset, frames)
-for attention, dataset in product(('CinST', 'STinC'),
-                                  ('kinetics400', 'sthv2')):
+    CONFIGS[f'{model}_r50_{attention.lower()}_{dataset}{suffix}.py'] = (
+        dict(tsn='AIAResNet', tsm='AIAResNetTSM')[model],
+        attention,
+        dataset,
+        frames,
+    )
+for attention, dataset in product(('CinST', 'STinC'), ('kinetics400', 'sthv2')):
     CONFIGS[f'r2plus1d_r34_{attention.lower()}_{dataset}.py'] = (
-        'AIAResNet2Plus1d', attention, dataset, 8)
+        'AIAResNet2Plus1d',
+        attention,
+        dataset,
+        8,
+    )
 FRAME_CONFIGS = [name for name in CONFIGS if 'r2plus1d' not in name]
 
 
@@ -56,7 +65,9 @@ def load(name):
 def test_every_config_is_tested():
     files = {p.name for p in (REPO / 'configs').glob('*.py')}
     assert files == {
-        *CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py'
+        *CONFIGS,
+        'tsn_r18_motion-pairs.py',
+        'tsn_r18_cinst_motion-pairs.py',
     }
 
 
@@ -73,8 +84,9 @@ def test_one_step(name, data):
     videos = DATASETS.build(cfg.train_dataloader.dataset)
     batch = pseudo_collate([videos[0], videos[1]])
     assert labels_of(batch['data_samples']) == list(LABELS)
-    shape = ((1, 3, 8, 224, 224) if backbone == 'AIAResNet2Plus1d' else
-             (frames, 3, 224, 224))
+    shape = (
+        (1, 3, 8, 224, 224) if backbone == 'AIAResNet2Plus1d' else (frames, 3, 224, 224)
+    )
     assert all(x.shape == shape for x in batch['inputs'])
 
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -96,27 +108,31 @@ def test_test_data(name, data):
     validation = DATASETS.build(cfg.val_dataloader.dataset)
     assert len(validation) == 2
     is_3d = backbone == 'AIAResNet2Plus1d'
-    for protocol, views, size in (('efficient', 1, 224), ('accurate', 6, 256),
-                                  ('authors', 1, 240)):
-        videos = DATASETS.build(
-            dict(cfg.test_dataloader.dataset, protocol=protocol))
+    for protocol, views, size in (
+        ('efficient', 1, 224),
+        ('accurate', 6, 256),
+        ('authors', 1, 240),
+    ):
+        videos = DATASETS.build(dict(cfg.test_dataloader.dataset, protocol=protocol))
         inputs = videos[0]['inputs']
-        assert inputs.shape == ((views, 3, frames, size, size) if is_3d else
-                                (views * frames, 3, size, size))
+        assert inputs.shape == (
+            (views, 3, frames, size, size) if is_3d else (views * frames, 3, size, size)
+        )
         if protocol == 'authors' and 'kinetics' not in name:
             assert torch.equal(inputs, validation[0]['inputs'])
             assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
 
 
 @pytest.mark.parametrize(
-    'name',
-    [*CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py'])
+    'name', [*CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py']
+)
 def test_bad_videos_are_named(name):
     """Left out in training, an error in testing."""
     cfg = load(name)
     for split in ('train', 'val', 'test'):
         decoders = [
-            t for t in cfg[f'{split}_dataloader'].dataset.pipeline
+            t
+            for t in cfg[f'{split}_dataloader'].dataset.pipeline
             if 'Decode' in t['type'] or t['type'].endswith('Init')
         ]
         assert decoders
@@ -143,8 +159,7 @@ def test_splits_differ(data):
 def test_authors_recipe(name):
     cfg = load(name)
     optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr,
-            optimizer.weight_decay) == ('SGD', 0.01, 1e-4)
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('SGD', 0.01, 1e-4)
     assert cfg.optim_wrapper.clip_grad.max_norm == 20
     assert cfg.train_cfg.max_epochs == 50
     assert cfg.param_scheduler[0].milestones == [20, 40]
@@ -160,8 +175,13 @@ def test_num_segments_agree(name):
     frames = CONFIGS[name][3]
     assert cfg.model.backbone.num_segments == frames
     assert cfg.model.cls_head.get('num_segments', frames) == frames
-    for pipeline in (cfg.train_pipeline, cfg.test_pipeline,
-                     *(cfg[f'{split}_dataloader'].dataset.pipeline
-                       for split in ('train', 'val', 'test'))):
-        sample, = [t for t in pipeline if t.type == 'SampleFrames']
+    for pipeline in (
+        cfg.train_pipeline,
+        cfg.test_pipeline,
+        *(
+            cfg[f'{split}_dataloader'].dataset.pipeline
+            for split in ('train', 'val', 'test')
+        ),
+    ):
+        (sample,) = [t for t in pipeline if t.type == 'SampleFrames']
         assert sample.num_clips == frames

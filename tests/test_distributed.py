@@ -1,4 +1,5 @@
 """Two processes train and test as one does."""
+
 import json
 import os
 import re
@@ -40,12 +41,10 @@ test_dataloader = val_dataloader
 
 def mim(verb, config, processes, cwd, *options):
     env = {
-        'PYTHONPATH':
-        os.pathsep.join(
-            [str(REPO / 'tests'),
-             os.environ.get('PYTHONPATH', '')]),
-        'OMP_NUM_THREADS':
-        '1'
+        'PYTHONPATH': os.pathsep.join(
+            [str(REPO / 'tests'), os.environ.get('PYTHONPATH', '')]
+        ),
+        'OMP_NUM_THREADS': '1',
     }
     launch = ['--gpus', processes if TWO_GPUS or processes > 1 else 0]
     if processes > 1:
@@ -53,20 +52,22 @@ def mim(verb, config, processes, cwd, *options):
     if not TWO_GPUS:
         env['CUDA_VISIBLE_DEVICES'] = '-1'
         options = [*options, '--cfg-options', 'env_cfg.dist_cfg.backend=gloo']
-    return run(sys.executable,
-               '-m',
-               'mim',
-               verb,
-               'mmaction',
-               config,
-               *launch,
-               *options,
-               cwd=cwd,
-               env=env)
+    return run(
+        sys.executable,
+        '-m',
+        'mim',
+        verb,
+        'mmaction',
+        config,
+        *launch,
+        *options,
+        cwd=cwd,
+        env=env,
+    )
 
 
 def scalars(work_dir, key):
-    path, = work_dir.glob('*/vis_data/scalars.json')
+    (path,) = work_dir.glob('*/vis_data/scalars.json')
     lines = map(json.loads, path.read_text().splitlines())
     return [line[key] for line in lines if key in line]
 
@@ -78,8 +79,14 @@ def runs(motion_pairs, tmp_path_factory):
     for processes in (1, 2):
         config = folder / f'{processes}.py'
         config.write_text(CONFIG.replace('BATCH_SIZE', str(8 // processes)))
-        mim('train', config, processes, motion_pairs, '--work-dir',
-            folder / f'{processes}')
+        mim(
+            'train',
+            config,
+            processes,
+            motion_pairs,
+            '--work-dir',
+            folder / f'{processes}',
+        )
     return folder / '1', folder / '2'
 
 
@@ -94,19 +101,20 @@ def test_same_weights(runs):
     before = torch.load(runs[0] / 'epoch_1.pth')['state_dict']
     assert one.keys() == two.keys()
     for name, value in one.items():
-        learned, size, error = (x.double().norm()
-                                for x in (value - before[name], value,
-                                          two[name] - value))
+        learned, size, error = (
+            x.double().norm() for x in (value - before[name], value, two[name] - value)
+        )
         assert error <= 1e-8 * learned + 1e-15 * size, name
 
 
 def test_same_metric(runs, motion_pairs):
     config, checkpoint = runs[0].with_suffix('.py'), runs[0] / 'epoch_2.pth'
-    one, two = (mim('test', config, processes, motion_pairs, '--checkpoint',
-                    checkpoint) for processes in (1, 2))
+    one, two = (
+        mim('test', config, processes, motion_pairs, '--checkpoint', checkpoint)
+        for processes in (1, 2)
+    )
     accuracies = [
-        re.findall(r'acc/top[15]: [\d.]+|mean1: [\d.]+', log)
-        for log in (one, two)
+        re.findall(r'acc/top[15]: [\d.]+|mean1: [\d.]+', log) for log in (one, two)
     ]
     assert accuracies[0] and accuracies[0] == accuracies[1]
     assert '[4/4]' in one and '[2/2]' in two

@@ -12,13 +12,15 @@ from .conftest import run, stack_as_installed
 
 
 def call(*args, cwd, check=True, **env):
-    return run(sys.executable,
-               '-m',
-               'aia_mmaction.doctor',
-               *args,
-               cwd=cwd,
-               env=env,
-               check=check)
+    return run(
+        sys.executable,
+        '-m',
+        'aia_mmaction.doctor',
+        *args,
+        cwd=cwd,
+        env=env,
+        check=check,
+    )
 
 
 @pytest.fixture
@@ -40,18 +42,19 @@ def test_report_fix_and_undo(broken, tmp_path):
     out = call('--fix', **broken)
     assert f'Wrote {drn}' in out and f'Changed {utils}' in out
     assert 'Problems: none' in call(**broken)
-    run(sys.executable,
+    run(
+        sys.executable,
         '-c',
         'import mmaction.models',
         cwd=tmp_path,
-        env=dict(PYTHONPATH=broken['PYTHONPATH']))
+        env=dict(PYTHONPATH=broken['PYTHONPATH']),
+    )
     assert 'Nothing to fix' in call('--fix', **broken)
 
     out = call('--undo', **broken)
     assert f'Removed {drn}' in out and f'Changed {utils} back' in out
     assert utils.read_text() == text
-    assert [p.name for p in utils.parent.iterdir()
-            if 'utils' in p.name] == ['utils.py']
+    assert [p.name for p in utils.parent.iterdir() if 'utils' in p.name] == ['utils.py']
     after = [p for p in drn.parent.iterdir() if p.name != '__pycache__']
     assert sorted(after) == before
     assert 'Nothing to undo' in call('--undo', **broken)
@@ -66,15 +69,12 @@ def test_index_of_mmaction2_1_1(broken, tmp_path):
     metafile.write_text(text)
     assert 'has a list of configs' in call(**broken, check=False)
     assert f'Changed {metafile}' in call('--fix', **broken)
-    model, = mmengine.load(metafile)['Models']
+    (model,) = mmengine.load(metafile)['Models']
     assert model == {
-        'Name':
-        'bsn',
-        'Modality':
-        'RGB',
-        'Config':
-        'configs/localization/bsn/'
-        'bsn_pem_1xb16-400x100-20e_activitynet-feature.py'
+        'Name': 'bsn',
+        'Modality': 'RGB',
+        'Config': 'configs/localization/bsn/'
+        'bsn_pem_1xb16-400x100-20e_activitynet-feature.py',
     }
     assert f'Changed {metafile} back' in call('--undo', **broken)
     assert metafile.read_text() == text
@@ -105,29 +105,37 @@ def installed_as(monkeypatch, versions):
     monkeypatch.setattr(requirements, 'version', version)
 
 
-@pytest.mark.parametrize('versions, what, remedy', [
-    ({
-        'mmcv': None,
-        'mmcv-lite': None
-    }, 'expected mmcv or mmcv-lite, got neither', 'mmcv-lite>=2.0.0,<2.2.0'),
-    ({
-        'mmcv-lite': '2.2.0'
-    }, 'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
-     'pip install "mmcv-lite>=2.0.0,<2.2.0"'),
-    ({
-        'mmaction2': '1.1.0'
-    }, 'expected mmcv-lite>=2.0.0,<2.1.0.*got 2.1.0',
-     'pip install "mmcv-lite>=2.0.0,<2.1.0"'),
-    ({
-        'mmaction2': '0.24.1'
-    }, 'mmaction2>=1.1.0,<1.3.0, got 0.24.1', 'pip install "mmaction2'),
-    ({
-        'mmengine': None
-    }, 'mmengine is not installed', 'pip install "mmengine'),
-    ({
-        'importlib_metadata': None
-    }, 'importlib_metadata', 'pip install importlib_metadata'),
-])
+@pytest.mark.parametrize(
+    'versions, what, remedy',
+    [
+        (
+            {'mmcv': None, 'mmcv-lite': None},
+            'expected mmcv or mmcv-lite, got neither',
+            'mmcv-lite>=2.0.0,<2.2.0',
+        ),
+        (
+            {'mmcv-lite': '2.2.0'},
+            'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
+            'pip install "mmcv-lite>=2.0.0,<2.2.0"',
+        ),
+        (
+            {'mmaction2': '1.1.0'},
+            'expected mmcv-lite>=2.0.0,<2.1.0.*got 2.1.0',
+            'pip install "mmcv-lite>=2.0.0,<2.1.0"',
+        ),
+        (
+            {'mmaction2': '0.24.1'},
+            'mmaction2>=1.1.0,<1.3.0, got 0.24.1',
+            'pip install "mmaction2',
+        ),
+        ({'mmengine': None}, 'mmengine is not installed', 'pip install "mmengine'),
+        (
+            {'importlib_metadata': None},
+            'importlib_metadata',
+            'pip install importlib_metadata',
+        ),
+    ],
+)
 def test_missing_requirements(monkeypatch, versions, what, remedy):
     installed_as(monkeypatch, versions)
     with pytest.raises(ImportError, match=what) as info:
@@ -136,12 +144,15 @@ def test_missing_requirements(monkeypatch, versions, what, remedy):
     assert any(remedy in p.remedy for p in doctor.find_problems())
 
 
-@pytest.mark.parametrize('missing, remedy', [
-    ('pkg_resources', 'pip install "setuptools<81"'),
-    ('pip._vendor.pkg_resources', 'pip install "pip<25"'),
-    ('pip', 'pip install "pip<25"'),
-    ('decord', 'pip install decord'),
-])
+@pytest.mark.parametrize(
+    'missing, remedy',
+    [
+        ('pkg_resources', 'pip install "setuptools<81"'),
+        ('pip._vendor.pkg_resources', 'pip install "pip<25"'),
+        ('pip', 'pip install "pip<25"'),
+        ('decord', 'pip install decord'),
+    ],
+)
 def test_missing_for_tools(monkeypatch, missing, remedy):
     installed_as(monkeypatch, {missing: None})
     assert any(remedy in p.remedy for p in doctor.find_problems())
@@ -150,8 +161,9 @@ def test_missing_for_tools(monkeypatch, missing, remedy):
 
 def test_both_mmcv(monkeypatch):
     installed_as(monkeypatch, {'mmcv': '2.1.0'})
-    assert any('pip uninstall mmcv mmcv-lite' in p.remedy
-               for p in doctor.find_problems())
+    assert any(
+        'pip uninstall mmcv mmcv-lite' in p.remedy for p in doctor.find_problems()
+    )
     requirements.check_requirements()  # may work
 
 
@@ -170,34 +182,30 @@ def test_other_modules_run_with_m(tmp_path):
     """Only the doctor gets by without the package."""
     package = tmp_path / 'project'
     package.mkdir()
-    (package /
-     '__init__.py').write_text('from aia_mmaction import insert_plugins')
+    (package / '__init__.py').write_text('from aia_mmaction import insert_plugins')
     (package / 'train.py').write_text('print("trained")')
-    out = run(sys.executable,
-              '-m',
-              'project.train',
-              cwd=tmp_path,
-              env=dict(PYTHONPATH=str(tmp_path)))
+    out = run(
+        sys.executable,
+        '-m',
+        'project.train',
+        cwd=tmp_path,
+        env=dict(PYTHONPATH=str(tmp_path)),
+    )
     assert 'trained' in out
 
 
 def test_runs_where_nothing_is_installed(tmp_path):
     """The doctor imports nothing that may be missing."""
     import aia_mmaction
+
     (tmp_path / 'aia_mmaction').symlink_to(aia_mmaction.__path__[0])
     # -S: no site-packages
-    report = run(sys.executable,
-                 '-S',
-                 '-m',
-                 'aia_mmaction.doctor',
-                 cwd=tmp_path,
-                 check=False)
+    report = run(
+        sys.executable, '-S', '-m', 'aia_mmaction.doctor', cwd=tmp_path, check=False
+    )
     assert 'torch is not installed' in report
     assert 'got neither' in report
-    error = run(sys.executable,
-                '-S',
-                '-c',
-                'import aia_mmaction',
-                cwd=tmp_path,
-                check=False)
+    error = run(
+        sys.executable, '-S', '-c', 'import aia_mmaction', cwd=tmp_path, check=False
+    )
     assert 'ImportError: aia_mmaction cannot run here' in error

@@ -1,5 +1,6 @@
 """Files that were cut off or changed: an error that names them, or a result;
 never a hang, another error, or half an output."""
+
 import itertools
 import random
 import sys
@@ -13,8 +14,13 @@ from aia_mmaction.predictions import DumpError, load_dump, read_list
 from .conftest import REPO
 from .test_predictions import make_dump
 from .tools.test_convert_official_checkpoint import shell_of
-from .tools.test_prepare import (make_diving48, make_egtea, make_sthv1,
-                                 make_sthv2, prepare)
+from .tools.test_prepare import (
+    make_diving48,
+    make_egtea,
+    make_sthv1,
+    make_sthv2,
+    prepare,
+)
 
 sys.path.insert(0, str(REPO / 'tools'))
 sys.path.insert(0, str(REPO / 'tools/data'))
@@ -23,8 +29,21 @@ import convert_official_checkpoint as converter  # noqa: E402
 
 SECONDS = 10  # per test; a single file must take less than that
 PIECES = [
-    b'', b'\0', b'\xff', b'"', b'{', b'[]', b'null', b'-1', b'1e999', b'../',
-    b'\n', b';', b'9' * 30, b'\x80\x02', b'NaN'
+    b'',
+    b'\0',
+    b'\xff',
+    b'"',
+    b'{',
+    b'[]',
+    b'null',
+    b'-1',
+    b'1e999',
+    b'../',
+    b'\n',
+    b';',
+    b'9' * 30,
+    b'\x80\x02',
+    b'NaN',
 ]
 
 
@@ -39,11 +58,11 @@ def mutants(content, seed):
             if how == 0:  # cut off
                 del changed[start:]
             elif how == 1:  # left out
-                del changed[start:min(end, start + 20)]
+                del changed[start : min(end, start + 20)]
             elif how == 2:  # twice
                 changed[start:start] = changed[start:end]
             elif how == 3:  # replaced
-                changed[start:start + rng.randint(0, 4)] = rng.choice(PIECES)
+                changed[start : start + rng.randint(0, 4)] = rng.choice(PIECES)
             elif changed:  # a bit
                 changed[min(start, len(changed) - 1)] ^= 1 << rng.randrange(8)
         yield bytes(changed)
@@ -73,17 +92,20 @@ def fuzz(path, read, errors, seed=0):
 
 
 def test_dumps(tmp_path):
-    path = make_dump(tmp_path / 'pred.pkl', ['a', 'b'], [[.7, .3], [.1, .9]],
-                     [0, 1])
+    path = make_dump(
+        tmp_path / 'pred.pkl', ['a', 'b'], [[0.7, 0.3], [0.1, 0.9]], [0, 1]
+    )
     fuzz(path, load_dump, DumpError)
 
 
 @pytest.mark.parametrize('zipped', [True, False])
 def test_checkpoints_to_convert(tmp_path, zipped):
     path = tmp_path / 'authors.pth'
-    torch.save(dict(state_dict=dict(list(shell_of('CinST').items())[:9])),
-               path,
-               _use_new_zipfile_serialization=zipped)
+    torch.save(
+        dict(state_dict=dict(list(shell_of('CinST').items())[:9])),
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     fuzz(path, converter.read_checkpoint, SystemExit)
 
 
@@ -91,13 +113,12 @@ BENCHMARKS = {
     'sthv1': make_sthv1,
     'sthv2': make_sthv2,
     'diving48': make_diving48,
-    'egtea': make_egtea
+    'egtea': make_egtea,
 }
 
 
 def annotation_files(source):
-    return sorted(p for p in source.rglob('*')
-                  if p.suffix in ('.csv', '.json', '.txt'))
+    return sorted(p for p in source.rglob('*') if p.suffix in ('.csv', '.json', '.txt'))
 
 
 @pytest.mark.parametrize('benchmark', BENCHMARKS)
@@ -122,10 +143,9 @@ def test_prepare(tmp_path, benchmark):
     BENCHMARKS[benchmark](source)
     prepare(benchmark, 'raw', tmp_path)
     target = tmp_path / 'data' / benchmark
-    lists = {p.name
-             for p in target.glob('*_list_*.txt')
-             } | {p.name
-                  for p in target.glob('*_split_*.txt')}
+    lists = {p.name for p in target.glob('*_list_*.txt')} | {
+        p.name for p in target.glob('*_split_*.txt')
+    }
     rng = random.Random(0)
     files = [p for p in source.rglob('*') if p.is_file()]
     for seed in range(12):

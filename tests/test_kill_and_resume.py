@@ -1,4 +1,5 @@
 """A run that is killed ends as the one that never was."""
+
 import json
 import os
 import random
@@ -55,12 +56,14 @@ TIMED = [
 def train(work_dir, moments, cwd):
     config = work_dir.with_suffix('.py')
     config.write_text(CONFIG)
-    return run(sys.executable,
-               REPO / 'tests/killed_training.py',
-               config,
-               work_dir,
-               *moments,
-               cwd=cwd)
+    return run(
+        sys.executable,
+        REPO / 'tests/killed_training.py',
+        config,
+        work_dir,
+        *moments,
+        cwd=cwd,
+    )
 
 
 def losses(work_dir):
@@ -98,19 +101,19 @@ def test_killed_ten_times(undisturbed, motion_pairs, tmp_path):
     log = train(work_dir, moments, motion_pairs)
     assert len(re.findall('exit -9', log)) == 10, log
     last = f'epoch_{EPOCHS}.pth'
-    ended, expected = (torch.load(folder / last)
-                       for folder in (work_dir, undisturbed))
+    ended, expected = (torch.load(folder / last) for folder in (work_dir, undisturbed))
     assert same(ended['state_dict'], expected['state_dict'])
     assert same(ended['optimizer'], expected['optimizer'])
     assert same(ended['param_schedulers'], expected['param_schedulers'])
     assert losses(work_dir) == losses(undisturbed)
     # max_keep_ckpts=1: no checkpoint, whole or not, is left over
-    assert sorted(p.name for p in work_dir.rglob('*.pth')
-                  if 'best' not in p.name) == [last]
+    assert sorted(p.name for p in work_dir.rglob('*.pth') if 'best' not in p.name) == [
+        last
+    ]
 
 
 def save(path, value):
-    torch.save(dict(state_dict=dict(a=torch.full((500, ), value))), path)
+    torch.save(dict(state_dict=dict(a=torch.full((500,), value))), path)
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def work_dir(tmp_path):
         path = tmp_path / f'epoch_{epoch}.pth'
         save(path, float(epoch))
         os.utime(path, (epoch, epoch))
-    save(tmp_path / 'best_acc_top1_epoch_2.pth', 2.)
+    save(tmp_path / 'best_acc_top1_epoch_2.pth', 2.0)
     (tmp_path / 'last_checkpoint').write_text(f'{tmp_path}/epoch_3.pth')
     return tmp_path
 
@@ -140,7 +143,7 @@ def remove(path):
 
 
 def test_last_checkpoint_is_taken(work_dir):
-    save(work_dir / 'epoch_4.pth', 4.)  # written, and not yet pointed to
+    save(work_dir / 'epoch_4.pth', 4.0)  # written, and not yet pointed to
     assert latest_whole_checkpoint(work_dir) == str(work_dir / 'epoch_3.pth')
 
 

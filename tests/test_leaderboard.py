@@ -1,4 +1,5 @@
 """From what the owners ship to a leaderboard's file, by the commands."""
+
 import sys
 
 import pytest
@@ -13,28 +14,30 @@ TEST_LIST = 'data/sthv2/sthv2_test_list_videos.txt'
 @pytest.mark.slow
 def test_prepare_train_test_submit(tmp_path):
     videos = make_sthv2(tmp_path / 'raw')
-    run(sys.executable,
-        REPO / 'tools/data/prepare.py',
-        'sthv2',
-        'raw',
-        cwd=tmp_path)
+    run(sys.executable, REPO / 'tools/data/prepare.py', 'sthv2', 'raw', cwd=tmp_path)
     # Broken since it was prepared: training goes on without it.
     (videos / '1.webm').write_bytes(b'')
     options = [
-        'model.backbone.pretrained=None', 'train_dataloader.batch_size=2',
-        *(f'{loader}_dataloader.{option}'
-          for loader in ('train', 'val', 'test')
-          for option in ('num_workers=0', 'persistent_workers=False'))
+        'model.backbone.pretrained=None',
+        'train_dataloader.batch_size=2',
+        *(
+            f'{loader}_dataloader.{option}'
+            for loader in ('train', 'val', 'test')
+            for option in ('num_workers=0', 'persistent_workers=False')
+        ),
     ]
-    log = mim('train',
-              'mmaction',
-              CONFIG,
-              '--cfg-options',
-              'train_cfg.max_epochs=1',
-              *options,
-              cwd=tmp_path)
+    log = mim(
+        'train',
+        'mmaction',
+        CONFIG,
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        *options,
+        cwd=tmp_path,
+    )
     assert 'data/sthv2/videos/1.webm cannot be read' in log
-    mim('test',
+    mim(
+        'test',
         'mmaction',
         CONFIG,
         '--checkpoint',
@@ -44,8 +47,10 @@ def test_prepare_train_test_submit(tmp_path):
         '--cfg-options',
         f'test_dataloader.dataset.ann_file={TEST_LIST}',
         *options,
-        cwd=tmp_path)
-    run(sys.executable,
+        cwd=tmp_path,
+    )
+    run(
+        sys.executable,
         REPO / 'tools/submit.py',
         'sthv2',
         'pred.pkl',
@@ -53,7 +58,8 @@ def test_prepare_train_test_submit(tmp_path):
         TEST_LIST,
         '--out',
         'submission.csv',
-        cwd=tmp_path)
+        cwd=tmp_path,
+    )
     lines = (tmp_path / 'submission.csv').read_text().splitlines()
     assert [line.split(';')[0] for line in lines] == ['5', '4']
     for line in lines:

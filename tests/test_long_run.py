@@ -2,6 +2,7 @@
 
 `make long-run` takes 2,000 iterations and prints the figures.
 """
+
 import json
 import os
 import sys
@@ -13,8 +14,7 @@ from .conftest import REPO, run
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not sys.platform.startswith('linux'),
-                       reason='reads /proc')
+    pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc'),
 ]
 
 EPOCH = 60
@@ -41,7 +41,8 @@ train_dataloader = dict(
 def test_nothing_grows(motion_pairs, tmp_path):
     config = tmp_path / 'long.py'
     config.write_text(CONFIG)
-    run(sys.executable,
+    run(
+        sys.executable,
         '-m',
         'mim',
         'train',
@@ -53,23 +54,26 @@ def test_nothing_grows(motion_pairs, tmp_path):
         tmp_path / 'run',
         cwd=motion_pairs,
         env={
-            'PYTHONPATH':
-            os.pathsep.join(
-                [str(REPO / 'tests'),
-                 os.environ.get('PYTHONPATH', '')])
+            'PYTHONPATH': os.pathsep.join(
+                [str(REPO / 'tests'), os.environ.get('PYTHONPATH', '')]
+            )
         },
-        timeout=3600)
-    path, = tmp_path.glob('run/*/vis_data/scalars.json')
+        timeout=3600,
+    )
+    (path,) = tmp_path.glob('run/*/vis_data/scalars.json')
     lines = [
-        line for line in map(json.loads,
-                             path.read_text().splitlines()) if 'files' in line
+        line
+        for line in map(json.loads, path.read_text().splitlines())
+        if 'files' in line
     ]
     assert len(lines) == ITERATIONS // EPOCH * EPOCH
     for what, bound in BOUNDS.items():
         values = [line[what] for line in lines]
         # The first epoch ends with the start of the workers that validate.
-        early = median(values[EPOCH:EPOCH + 20])
+        early = median(values[EPOCH : EPOCH + 20])
         late = median(values[-20:])
-        print(f'{what}: {early:.0f} in the second epoch, {late:.0f} at the end'
-              f' of {len(values)} iterations, {max(values):.0f} at most')
+        print(
+            f'{what}: {early:.0f} in the second epoch, {late:.0f} at the end'
+            f' of {len(values)} iterations, {max(values):.0f} at most'
+        )
         assert late - early <= bound

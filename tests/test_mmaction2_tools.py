@@ -1,4 +1,5 @@
 """MMAction2's own tools on a config of this repository."""
+
 import hashlib
 import os
 import re
@@ -24,9 +25,12 @@ CONFIG = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
 PLAIN = REPO / 'configs' / 'tsn_r18_motion-pairs.py'
 VIDEO = 'data/motion_pairs/videos/test/00000.avi'
 TINY = [
-    *IN_PROCESS, 'train_cfg.max_epochs=1', 'param_scheduler=None',
-    'default_hooks.checkpoint.save_best=None', 'train_dataloader.batch_size=8',
-    'train_dataloader.dataset.indices=8'
+    *IN_PROCESS,
+    'train_cfg.max_epochs=1',
+    'param_scheduler=None',
+    'default_hooks.checkpoint.save_best=None',
+    'train_dataloader.batch_size=8',
+    'train_dataloader.dataset.indices=8',
 ]
 # Stands in for moviepy, which brings an ffmpeg of 68 MB with it. MMAction2's
 # tools hand it their finished frames.
@@ -55,22 +59,17 @@ class ImageSequenceClip:
 
 
 def tool(name, *args, cwd, env=None):
-    return run(sys.executable,
-               '-m',
-               'mim',
-               'run',
-               'mmaction',
-               name,
-               *args,
-               cwd=cwd,
-               env=env)
+    return run(
+        sys.executable, '-m', 'mim', 'run', 'mmaction', name, *args, cwd=cwd, env=env
+    )
 
 
 @pytest.fixture(scope='module')
 def work_dir(motion_pairs, tmp_path_factory):
     """A trained checkpoint, its predictions and the log of the test."""
     folder = tmp_path_factory.mktemp('trained')
-    mim('train',
+    mim(
+        'train',
         'mmaction',
         CONFIG,
         '--work-dir',
@@ -79,19 +78,22 @@ def work_dir(motion_pairs, tmp_path_factory):
         0,
         '--cfg-options',
         *TINY,
-        cwd=motion_pairs)
-    log = mim('test',
-              'mmaction',
-              CONFIG,
-              '--checkpoint',
-              folder / 'epoch_1.pth',
-              '--work-dir',
-              folder / 'test',
-              '--dump',
-              folder / 'pred.pkl',
-              '--cfg-options',
-              *IN_PROCESS,
-              cwd=motion_pairs)
+        cwd=motion_pairs,
+    )
+    log = mim(
+        'test',
+        'mmaction',
+        CONFIG,
+        '--checkpoint',
+        folder / 'epoch_1.pth',
+        '--work-dir',
+        folder / 'test',
+        '--dump',
+        folder / 'pred.pkl',
+        '--cfg-options',
+        *IN_PROCESS,
+        cwd=motion_pairs,
+    )
     (folder / 'test.log').write_text(log)
     return folder
 
@@ -122,27 +124,21 @@ def tested_accuracy(work_dir):
 def test_get_flops(motion_pairs):
 
     def flops_and_params(config):
-        log = tool('get_flops',
-                   config,
-                   '--shape',
-                   8,
-                   3,
-                   48,
-                   48,
-                   cwd=motion_pairs)
+        log = tool('get_flops', config, '--shape', 8, 3, 48, 48, cwd=motion_pairs)
         assert 'Input shape: (8, 3, 48, 48)' in log
-        return (float(re.search(r'Flops: ([\d.]+)G', log)[1]),
-                float(re.search(r'Params: ([\d.]+)M', log)[1]))
+        return (
+            float(re.search(r'Flops: ([\d.]+)G', log)[1]),
+            float(re.search(r'Params: ([\d.]+)M', log)[1]),
+        )
 
-    flops, params = np.subtract(flops_and_params(CONFIG),
-                                flops_and_params(PLAIN))
+    flops, params = np.subtract(flops_and_params(CONFIG), flops_and_params(PLAIN))
     # Two blocks per stage, four gates each, 54 multiplications per value of a
     # gate.
     frames = 8
-    values = sum(frames * size * size + channels * size * size +
-                 2 * frames * channels * size
-                 for size, channels in ((12, 64), (6, 128), (3, 256), (2,
-                                                                       512)))
+    values = sum(
+        frames * size * size + channels * size * size + 2 * frames * channels * size
+        for size, channels in ((12, 64), (6, 128), (3, 256), (2, 512))
+    )
     # The tool prints three decimals.
     assert flops == pytest.approx(2 * 54 * values / 1e9, abs=1.1e-3)
     assert flops > 5e-3
@@ -159,33 +155,37 @@ def test_eval_metric(motion_pairs, work_dir, tested_accuracy):
 
 
 def test_report_accuracy(motion_pairs, work_dir, tested_accuracy):
-    log = tool('report_accuracy',
-               '--preds',
-               work_dir / 'pred.pkl',
-               '--coefficients',
-               1,
-               cwd=motion_pairs)
-    for key, name in (('top1', 'Top 1'), ('top5', 'Top 5'), ('mean1',
-                                                             'Mean Class')):
+    log = tool(
+        'report_accuracy',
+        '--preds',
+        work_dir / 'pred.pkl',
+        '--coefficients',
+        1,
+        cwd=motion_pairs,
+    )
+    for key, name in (('top1', 'Top 1'), ('top5', 'Top 5'), ('mean1', 'Mean Class')):
         got = float(re.search(rf'{name} Accuracy: ([\d.]+)', log)[1])
         assert got == pytest.approx(tested_accuracy[key], abs=1e-4)
 
 
 # The tool imports MMAction2's models before it reads the config.
-@pytest.mark.skipif(drn.is_missing(),
-                    reason='needs `python -m aia_mmaction.doctor --fix`')
+@pytest.mark.skipif(
+    drn.is_missing(), reason='needs `python -m aia_mmaction.doctor --fix`'
+)
 @pytest.mark.parametrize('source', ['pred.pkl', 'epoch_1.pth'])
 def test_confusion_matrix(motion_pairs, work_dir, tmp_path, source):
-    tool('confusion_matrix',
-         CONFIG,
-         work_dir / source,
-         '--out',
-         tmp_path / 'matrix.pkl',
-         '--show-path',
-         tmp_path / 'matrix.png',
-         '--cfg-options',
-         *IN_PROCESS,
-         cwd=motion_pairs)
+    tool(
+        'confusion_matrix',
+        CONFIG,
+        work_dir / source,
+        '--out',
+        tmp_path / 'matrix.pkl',
+        '--show-path',
+        tmp_path / 'matrix.png',
+        '--cfg-options',
+        *IN_PROCESS,
+        cwd=motion_pairs,
+    )
     expected = np.zeros((8, 8), int)
     for sample in mmengine.load(work_dir / 'pred.pkl'):
         expected[sample['gt_label'].item(), sample['pred_label'].item()] += 1
@@ -195,18 +195,20 @@ def test_confusion_matrix(motion_pairs, work_dir, tmp_path, source):
 
 
 def test_vis_cam(motion_pairs, work_dir, tmp_path, moviepy):
-    tool('vis_cam',
-         CONFIG,
-         work_dir / 'epoch_1.pth',
-         VIDEO,
-         '--device',
-         'cpu',
-         '--target-layer-name',
-         'backbone/layer4/1/conv2/activate/after_norm/0',
-         '--out-filename',
-         tmp_path / 'cam.gif',
-         cwd=motion_pairs,
-         env=moviepy)
+    tool(
+        'vis_cam',
+        CONFIG,
+        work_dir / 'epoch_1.pth',
+        VIDEO,
+        '--device',
+        'cpu',
+        '--target-layer-name',
+        'backbone/layer4/1/conv2/activate/after_norm/0',
+        '--out-filename',
+        tmp_path / 'cam.gif',
+        cwd=motion_pairs,
+        env=moviepy,
+    )
     frames = [
         np.asarray(frame.convert('RGB'), float)
         for frame in ImageSequence.Iterator(Image.open(tmp_path / 'cam.gif'))
@@ -214,10 +216,10 @@ def test_vis_cam(motion_pairs, work_dir, tmp_path, moviepy):
     assert np.shape(frames) == (8, 48, 48, 3)
     pipeline = Compose(Config.fromfile(CONFIG).test_pipeline)
     video = pipeline(
-        dict(filename=str(motion_pairs / VIDEO),
-             label=-1,
-             start_index=0,
-             modality='RGB'))['inputs']
+        dict(
+            filename=str(motion_pairs / VIDEO), label=-1, start_index=0, modality='RGB'
+        )
+    )['inputs']
     # The tool blends the frames with the map, half and half.
     heat = frames - video.permute(0, 2, 3, 1).numpy() / 2
     # GIF has 256 colours, so nearly.
@@ -229,37 +231,42 @@ def test_vis_cam(motion_pairs, work_dir, tmp_path, moviepy):
 
 def test_vis_scheduler(motion_pairs, tmp_path):
     # Without the number of videos it takes every epoch for one iteration.
-    tool('vis_scheduler',
-         CONFIG,
-         '--not-show',
-         '--save-path',
-         tmp_path / 'lr.svg',
-         '--dataset-size',
-         24,
-         '--cfg-options',
-         'train_dataloader.batch_size=8',
-         cwd=motion_pairs)
-    curve = max(re.findall(r'<path d="([^"]+)" clip-path',
-                           (tmp_path / 'lr.svg').read_text()),
-                key=len)
+    tool(
+        'vis_scheduler',
+        CONFIG,
+        '--not-show',
+        '--save-path',
+        tmp_path / 'lr.svg',
+        '--dataset-size',
+        24,
+        '--cfg-options',
+        'train_dataloader.batch_size=8',
+        cwd=motion_pairs,
+    )
+    curve = max(
+        re.findall(r'<path d="([^"]+)" clip-path', (tmp_path / 'lr.svg').read_text()),
+        key=len,
+    )
     # y grows downwards
     rate = [-float(y) for y in re.findall(r'[ML] [\d.]+ ([\d.]+)', curve)]
     assert len(rate) == 4 * 24 // 8
     # One cycle: up for the first third, then down.
     peak = int(np.argmax(rate))
     assert peak in (2, 3, 4)
-    assert (np.diff(rate[:peak + 1]) > 0).all()
+    assert (np.diff(rate[: peak + 1]) > 0).all()
     assert (np.diff(rate[peak:]) < 0).all()
 
 
 def test_browse_dataset(motion_pairs, tmp_path, moviepy):
-    tool('browse_dataset',
-         CONFIG,
-         tmp_path / 'clips',
-         '--show-number',
-         2,
-         cwd=motion_pairs,
-         env=moviepy)
+    tool(
+        'browse_dataset',
+        CONFIG,
+        tmp_path / 'clips',
+        '--show-number',
+        2,
+        cwd=motion_pairs,
+        env=moviepy,
+    )
     clips = sorted((tmp_path / 'clips').iterdir())
     assert [clip.name for clip in clips] == ['video_0.mp4', 'video_1.mp4']
     for clip in clips:
@@ -275,58 +282,63 @@ def test_browse_dataset(motion_pairs, tmp_path, moviepy):
 
 
 def test_clip_feature_extraction(motion_pairs, work_dir, tmp_path):
-    tool('clip_feature_extraction',
-         CONFIG,
-         work_dir / 'epoch_1.pth',
-         tmp_path,
-         '--cfg-options',
-         *IN_PROCESS,
-         cwd=motion_pairs)
+    tool(
+        'clip_feature_extraction',
+        CONFIG,
+        work_dir / 'epoch_1.pth',
+        tmp_path,
+        '--cfg-options',
+        *IN_PROCESS,
+        cwd=motion_pairs,
+    )
     files = sorted((tmp_path / 'test').glob('*.avi.pkl'))
     features = torch.stack([mmengine.load(file) for file in files])
     assert features.shape == (8, 512)
     # The classifier on top of them gives the scores of `mim test`.
     weights = torch.load(work_dir / 'epoch_1.pth')['state_dict']
-    scores = torch.nn.functional.linear(features,
-                                        weights['cls_head.fc_cls.weight'],
-                                        weights['cls_head.fc_cls.bias'])
-    expected = torch.stack([
-        sample['pred_score'] for sample in mmengine.load(work_dir / 'pred.pkl')
-    ])
+    scores = torch.nn.functional.linear(
+        features, weights['cls_head.fc_cls.weight'], weights['cls_head.fc_cls.bias']
+    )
+    expected = torch.stack(
+        [sample['pred_score'] for sample in mmengine.load(work_dir / 'pred.pkl')]
+    )
     torch.testing.assert_close(scores.softmax(1), expected, rtol=0, atol=1e-5)
 
 
 def test_publish_model(motion_pairs, work_dir, tmp_path):
     # The tool imports nothing that could allow-list MMEngine's checkpoints.
-    tool('publish_model',
-         work_dir / 'epoch_1.pth',
-         tmp_path / 'published.pth',
-         cwd=motion_pairs,
-         env=dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1'))
-    file, = tmp_path.iterdir()
+    tool(
+        'publish_model',
+        work_dir / 'epoch_1.pth',
+        tmp_path / 'published.pth',
+        cwd=motion_pairs,
+        env=dict(TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1'),
+    )
+    (file,) = tmp_path.iterdir()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert re.fullmatch(rf'published_\d{{8}}-{digest[:8]}\.pth', file.name)
     # What is left can be loaded without this package.
-    run(sys.executable,
+    run(
+        sys.executable,
         '-c',
         f'import torch; torch.load({str(file)!r}, weights_only=True)',
-        cwd=tmp_path)
+        cwd=tmp_path,
+    )
     published = torch.load(file)
     assert set(published) == {'meta', 'state_dict'}
     trained = torch.load(work_dir / 'epoch_1.pth')['state_dict']
     assert any('gate_c' in key for key in trained)
-    torch.testing.assert_close(published['state_dict'],
-                               trained,
-                               rtol=0,
-                               atol=0)
+    torch.testing.assert_close(published['state_dict'], trained, rtol=0, atol=0)
 
 
 def test_print_config(motion_pairs):
-    log = tool('print_config',
-               CONFIG,
-               '--options',
-               'model.backbone.num_segments=4',
-               cwd=motion_pairs)
+    log = tool(
+        'print_config',
+        CONFIG,
+        '--options',
+        'model.backbone.num_segments=4',
+        cwd=motion_pairs,
+    )
     text = log.split('Config:\n')[1].split('The script finished')[0]
     printed = Config.fromstring(text, '.py').model
     expected = Config.fromfile(CONFIG).model
@@ -338,9 +350,11 @@ def test_print_config(motion_pairs):
 def test_gridsearch_over_modules(motion_pairs, tmp_path):
     """Values are names, so the config has to say `plugins` as a name too."""
     config = tmp_path / 'search.py'
-    config.write_text(f'_base_ = {str(CONFIG)!r}\n'
-                      "model = dict(backbone=dict(plugins='CinST'))\n")
-    mim('gridsearch',
+    config.write_text(
+        f"_base_ = {str(CONFIG)!r}\nmodel = dict(backbone=dict(plugins='CinST'))\n"
+    )
+    mim(
+        'gridsearch',
         'mmaction',
         config,
         '--gpus',
@@ -351,17 +365,19 @@ def test_gridsearch_over_modules(motion_pairs, tmp_path):
         '--model.backbone.plugins CinST C2ST',
         '--cfg-options',
         *TINY,
-        *(f'{split}_dataloader.dataset.pipeline.3.scale=(16,16)'
-          for split in ('train', 'val')),
-        cwd=motion_pairs)
+        *(
+            f'{split}_dataloader.dataset.pipeline.3.scale=(16,16)'
+            for split in ('train', 'val')
+        ),
+        cwd=motion_pairs,
+    )
     # A cascade is two layers after a norm, CinST is one.
     for name, layer in (('CinST', 0), ('C2ST', 1)):
         folder = tmp_path / f'run_search_model.backbone.plugins_{name}'
         trained = torch.load(folder / 'epoch_1.pth')
         assert f"plugins='{name}'" in trained['meta']['cfg']
         gates = [
-            key for key in trained['state_dict']
-            if key.endswith('gate_t.conv.weight')
+            key for key in trained['state_dict'] if key.endswith('gate_t.conv.weight')
         ]
         assert len(gates) == 8
         assert all(f'after_norm.{layer}.gate_t' in gate for gate in gates)

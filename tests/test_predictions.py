@@ -6,29 +6,39 @@ import pytest
 import torch
 from mmengine.fileio import dump
 
-from aia_mmaction.predictions import (DumpError, Predictions, combine,
-                                      in_order_of, load_dump)
+from aia_mmaction.predictions import (
+    DumpError,
+    Predictions,
+    combine,
+    in_order_of,
+    load_dump,
+)
 
 
 def make_dump(path, names, scores, labels=None, key='filename'):
     """As MMEngine's DumpResults writes what MMAction2 predicts."""
     labels = [-1] * len(names) if labels is None else labels
-    dump([{
-        key: f'data/videos/{name}',
-        'num_classes': len(score),
-        'pred_score': torch.tensor(score),
-        'gt_label': torch.tensor([label]),
-        'pred_label': torch.tensor(score).argmax(0, keepdim=True)
-    } for name, score, label in zip(names, scores, labels)], str(path))
+    dump(
+        [
+            {
+                key: f'data/videos/{name}',
+                'num_classes': len(score),
+                'pred_score': torch.tensor(score),
+                'gt_label': torch.tensor([label]),
+                'pred_label': torch.tensor(score).argmax(0, keepdim=True),
+            }
+            for name, score, label in zip(names, scores, labels)
+        ],
+        str(path),
+    )
     return path
 
 
 NAMES = ['b.webm', 'a.webm']
-SCORES = [[.7, .2, .1], [.1, .3, .6]]
+SCORES = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]
 
 
 class TestLoading:
-
     def test_reads_what_was_dumped(self, tmp_path):
         path = make_dump(tmp_path / 'pred.pkl', NAMES, SCORES, [0, 1])
         found = load_dump(path)
@@ -37,36 +47,45 @@ class TestLoading:
         assert found.labels.tolist() == [0, 1]
 
     def test_folders_of_frames_without_labels(self, tmp_path):
-        found = load_dump(
-            make_dump(tmp_path / 'p.pkl', NAMES, SCORES, key='frame_dir'))
+        found = load_dump(make_dump(tmp_path / 'p.pkl', NAMES, SCORES, key='frame_dir'))
         assert found.names[0] == 'data/videos/b.webm'
         assert found.labels is None
 
     def test_of_mmaction2_1_1(self, tmp_path):
         """Which wrote labels and scores under other names."""
         path = tmp_path / 'p.pkl'
-        dump([
-            dict(filename=name,
-                 pred_scores=dict(item=torch.tensor(score)),
-                 gt_labels=dict(item=torch.tensor([1])))
-            for name, score in zip(NAMES, SCORES)
-        ], str(path))
+        dump(
+            [
+                dict(
+                    filename=name,
+                    pred_scores=dict(item=torch.tensor(score)),
+                    gt_labels=dict(item=torch.tensor([1])),
+                )
+                for name, score in zip(NAMES, SCORES)
+            ],
+            str(path),
+        )
         found = load_dump(path)
         torch.testing.assert_close(found.scores, torch.tensor(SCORES).double())
         assert found.labels.tolist() == [1, 1]
 
     def test_logits_become_probabilities(self, tmp_path):
-        scores = [[3., -1., 0.], [0., 0., 9.]]
+        scores = [[3.0, -1.0, 0.0], [0.0, 0.0, 9.0]]
         found = load_dump(make_dump(tmp_path / 'p.pkl', NAMES, scores))
-        torch.testing.assert_close(found.scores,
-                                   torch.tensor(scores).double().softmax(1))
+        torch.testing.assert_close(
+            found.scores, torch.tensor(scores).double().softmax(1)
+        )
 
     @pytest.mark.parametrize(
         'content,expected',
-        [(b'', 'expected a dump'), (b'no pickle', 'expected a dump'),
-         (pickle.dumps([]), 'expected a list'),
-         (pickle.dumps([3]), "'pred_score'"),
-         (pickle.dumps([dict(pred_score=[1.])]), "'pred_score'")])
+        [
+            (b'', 'expected a dump'),
+            (b'no pickle', 'expected a dump'),
+            (pickle.dumps([]), 'expected a list'),
+            (pickle.dumps([3]), "'pred_score'"),
+            (pickle.dumps([dict(pred_score=[1.0])]), "'pred_score'"),
+        ],
+    )
     def test_no_dump(self, tmp_path, content, expected):
         path = tmp_path / 'pred.pkl'
         path.write_bytes(content)
@@ -93,16 +112,14 @@ class TestLoading:
 
 
 class Malicious:
-
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return os.mkdir, (str(self.path), )
+        return os.mkdir, (str(self.path),)
 
 
 class TestUntrusted:
-
     def check(self, tmp_path, content):
         path = tmp_path / 'pred.pkl'
         path.write_bytes(content)
@@ -116,23 +133,23 @@ class TestUntrusted:
     def test_code_in_a_storage(self, tmp_path):
         """PyTorch reads a storage of a pickle by a pickle of its own."""
         inner = io.BytesIO()
-        torch.save(Malicious(tmp_path / 'ran'),
-                   inner,
-                   _use_new_zipfile_serialization=False)
+        torch.save(
+            Malicious(tmp_path / 'ran'), inner, _use_new_zipfile_serialization=False
+        )
 
         class Outer:
-
             def __reduce__(self):
-                return torch.storage._load_from_bytes, (inner.getvalue(), )
+                return torch.storage._load_from_bytes, (inner.getvalue(),)
 
         self.check(tmp_path, pickle.dumps([Outer()]))
 
 
 class TestOrder:
-
     predictions = Predictions(
         ['data/v/x/b.mp4', 'data/v/y/a.mp4', 'data/v/x/a.mp4'],
-        torch.eye(3).double(), torch.tensor([0, 1, 2]))
+        torch.eye(3).double(),
+        torch.tensor([0, 1, 2]),
+    )
 
     def order(self, tmp_path, lines):
         path = tmp_path / 'list.txt'
@@ -145,13 +162,18 @@ class TestOrder:
         assert found.scores.argmax(1).tolist() == [2, 0, 1]
         assert found.labels.tolist() == [2, 0, 1]
 
-    @pytest.mark.parametrize('lines,expected', [
-        (['x/a.mp4', 'x/b.mp4'], '0 are missing, 1 are too many'),
-        (['x/a.mp4', 'x/b.mp4', 'y/a.mp4', 'z/c.mp4'
-          ], '1 are missing .z/c.mp4., 0 are too many'),
-        (['x/a.mp4', 'x/b.mp4', 'z/c.mp4'], '1 are missing.* 1 are too many'),
-        (['x/a.mp4', 'x/b.mp4', 'y/a.mp4', 'x/a.mp4'], 'one prediction'),
-    ])
+    @pytest.mark.parametrize(
+        'lines,expected',
+        [
+            (['x/a.mp4', 'x/b.mp4'], '0 are missing, 1 are too many'),
+            (
+                ['x/a.mp4', 'x/b.mp4', 'y/a.mp4', 'z/c.mp4'],
+                '1 are missing .z/c.mp4., 0 are too many',
+            ),
+            (['x/a.mp4', 'x/b.mp4', 'z/c.mp4'], '1 are missing.* 1 are too many'),
+            (['x/a.mp4', 'x/b.mp4', 'y/a.mp4', 'x/a.mp4'], 'one prediction'),
+        ],
+    )
     def test_not_one_to_one(self, tmp_path, lines, expected):
         with pytest.raises(DumpError, match=expected):
             self.order(tmp_path, lines)
@@ -165,27 +187,32 @@ class TestOrder:
 
 
 class TestCombining:
-
-    first = Predictions(['a', 'b'],
-                        torch.tensor([[1., 0], [.5, .5]]).double(),
-                        torch.tensor([0, 1]))
-    second = Predictions(['b', 'a'],
-                         torch.tensor([[.1, .9], [.2, .8]]).double(),
-                         torch.tensor([1, 0]))
+    first = Predictions(
+        ['a', 'b'], torch.tensor([[1.0, 0], [0.5, 0.5]]).double(), torch.tensor([0, 1])
+    )
+    second = Predictions(
+        ['b', 'a'],
+        torch.tensor([[0.1, 0.9], [0.2, 0.8]]).double(),
+        torch.tensor([1, 0]),
+    )
 
     def test_weighted_by_name(self):
         found = combine([self.first, self.second], [3, 1])
         assert found.names == ['a', 'b']
-        torch.testing.assert_close(found.scores,
-                                   torch.tensor([[.8, .2], [.4, .6]]).double())
+        torch.testing.assert_close(
+            found.scores, torch.tensor([[0.8, 0.2], [0.4, 0.6]]).double()
+        )
 
-    @pytest.mark.parametrize('change', [
-        dict(names=['b', 'c']),
-        dict(names=['b', 'b']),
-        dict(scores=torch.ones(2, 3)),
-        dict(labels=torch.tensor([0, 0])),
-        dict(labels=None)
-    ])
+    @pytest.mark.parametrize(
+        'change',
+        [
+            dict(names=['b', 'c']),
+            dict(names=['b', 'b']),
+            dict(scores=torch.ones(2, 3)),
+            dict(labels=torch.tensor([0, 0])),
+            dict(labels=None),
+        ],
+    )
     def test_of_something_else(self, change):
         with pytest.raises(DumpError, match='dump 2'):
             combine([self.first, self.second._replace(**change)])

@@ -1,4 +1,5 @@
 """The README names what there is, and what it names exists."""
+
 import re
 
 import pytest
@@ -12,9 +13,9 @@ README = (REPO / 'README.md').read_text()
 
 def test_every_repair_is_listed():
     listed = re.findall(r'^\| `(\w+)` \|', README, flags=re.MULTILINE)
-    assert [r.name for r in REPAIRS
-            ] == [n for n in listed if n in {r.name
-                                             for r in REPAIRS}]
+    assert [r.name for r in REPAIRS] == [
+        n for n in listed if n in {r.name for r in REPAIRS}
+    ]
 
 
 def expand(pattern):
@@ -23,26 +24,26 @@ def expand(pattern):
     if not match:
         return [pattern]
     return [
-        name for part in match[1].split(',')
-        for name in expand(pattern[:match.start()] + part +
-                           pattern[match.end():])
+        name
+        for part in match[1].split(',')
+        for name in expand(pattern[: match.start()] + part + pattern[match.end() :])
     ]
 
 
 def test_every_config_is_listed():
-    table = README[README.index('| config |'):]
+    table = README[README.index('| config |') :]
     listed = [
-        name for row in table[:table.index('\n\n')].splitlines()[2:]
+        name
+        for row in table[: table.index('\n\n')].splitlines()[2:]
         for pattern in re.findall(r'`([^`]+\.py)`', row)
         for name in expand(pattern)
     ]
-    assert sorted(listed) == sorted(p.name
-                                    for p in (REPO / 'configs').glob('*.py'))
+    assert sorted(listed) == sorted(p.name for p in (REPO / 'configs').glob('*.py'))
 
 
 NAMED_FILES = re.findall(
-    r'(?<![\w/])((?:configs|tools|tests|docs|requirements)/[\w./-]+\w)',
-    README)
+    r'(?<![\w/])((?:configs|tools|tests|docs|requirements)/[\w./-]+\w)', README
+)
 
 
 @pytest.mark.parametrize('path', sorted(set(NAMED_FILES)))

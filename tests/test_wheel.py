@@ -1,4 +1,5 @@
 """The built wheel, used from a directory that is not the repository."""
+
 import os
 import sys
 
@@ -18,7 +19,7 @@ DATA = {
     'Diving48': 'data/diving48/',
     'EGTEA Gaze+': 'data/egtea/',
     'Kinetics-400': 'data/kinetics400/',
-    'Motion pairs': 'data/motion_pairs/'
+    'Motion pairs': 'data/motion_pairs/',
 }
 CONFIGS = sorted(p.stem for p in (REPO / 'configs').glob('*.py'))
 
@@ -31,36 +32,46 @@ def wheel(tmp_path_factory):
     source = folder / 'source'
     # Not in the repository: setuptools leaves a build folder behind.
     run('git', 'clone', '-q', REPO, source, cwd=folder)
-    run('cp',
+    run(
+        'cp',
         '-r',
-        *(REPO / n for n in ('aia_mmaction', 'configs', 'tools', 'setup.py',
-                             'model-index.yml', 'README.md')),
+        *(
+            REPO / n
+            for n in (
+                'aia_mmaction',
+                'configs',
+                'tools',
+                'setup.py',
+                'model-index.yml',
+                'README.md',
+            )
+        ),
         source,
-        cwd=folder)
-    run(*pip,
+        cwd=folder,
+    )
+    run(
+        *pip,
         'wheel',
         '--no-deps',
         '--no-build-isolation',
         '-w',
         folder,
         source,
-        cwd=folder)
+        cwd=folder,
+    )
     site = folder / 'site'
-    run(*pip,
+    run(
+        *pip,
         'install',
         '--no-deps',
         '--target',
         site,
         next(folder.glob('*.whl')),
-        cwd=folder)
+        cwd=folder,
+    )
     stack_as_installed(site)
     env = dict(PYTHONPATH=str(site))
-    run(sys.executable,
-        '-m',
-        'aia_mmaction.doctor',
-        '--fix',
-        cwd=folder,
-        env=env)
+    run(sys.executable, '-m', 'aia_mmaction.doctor', '--fix', cwd=folder, env=env)
     return env
 
 
@@ -68,13 +79,9 @@ def wheel(tmp_path_factory):
 def mim(wheel, tmp_path):
 
     def call(*args, **kwargs):
-        return run(sys.executable,
-                   '-m',
-                   'mim',
-                   *args,
-                   cwd=tmp_path,
-                   env=wheel,
-                   **kwargs)
+        return run(
+            sys.executable, '-m', 'mim', *args, cwd=tmp_path, env=wheel, **kwargs
+        )
 
     return call
 
@@ -98,8 +105,14 @@ def test_mim_search(mim):
 
 def test_mim_download(mim, tmp_path):
     """It writes the config as a whole, to start one's own from."""
-    mim('download', 'aia_mmaction', '--config', 'tsm_r50_stinc_sthv2',
-        '--dest', tmp_path)
+    mim(
+        'download',
+        'aia_mmaction',
+        '--config',
+        'tsm_r50_stinc_sthv2',
+        '--dest',
+        tmp_path,
+    )
     cfg = Config.fromfile(tmp_path / 'tsm_r50_stinc_sthv2.py')
     assert cfg.model.backbone.plugins[0].cfg.type == 'STinC'
     assert cfg.train_dataloader.dataset.ann_file.startswith('data/sthv2/')
@@ -112,21 +125,36 @@ def test_config_inheritance(mim, tmp_path):
         "_base_ = 'aia_mmaction::_base_/../tsn_r50_cinst_diving48.py'\n"
         'model = dict(backbone=dict(\n'
         "    pretrained=None, depth=18, plugins='C2ST'),\n"
-        '    cls_head=dict(in_channels=512))\n')
-    mim('train', 'mmaction', 'mine.py', '--cfg-options',
-        'train_cfg.max_epochs=1', 'train_dataloader.num_workers=0',
+        '    cls_head=dict(in_channels=512))\n'
+    )
+    mim(
+        'train',
+        'mmaction',
+        'mine.py',
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
-        'train_dataloader.batch_size=2', 'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False')
+        'train_dataloader.batch_size=2',
+        'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False',
+    )
     state = torch.load(tmp_path / 'work_dirs/mine/epoch_1.pth')['state_dict']
     assert any('after_norm.1.gate_t' in key for key in state)
 
 
 def test_tool(wheel, tmp_path):
     """A tool runs from where the wheel has put it."""
-    tool = os.path.join(wheel['PYTHONPATH'], 'aia_mmaction', '.mim', 'tools',
-                        'data', 'make_motion_pairs.py')
-    run(sys.executable,
+    tool = os.path.join(
+        wheel['PYTHONPATH'],
+        'aia_mmaction',
+        '.mim',
+        'tools',
+        'data',
+        'make_motion_pairs.py',
+    )
+    run(
+        sys.executable,
         tool,
         'data',
         '--num-train',
@@ -134,7 +162,8 @@ def test_tool(wheel, tmp_path):
         '--num-test',
         8,
         cwd=tmp_path,
-        env=wheel)
+        env=wheel,
+    )
     assert len(list((tmp_path / 'data/videos/train').iterdir())) == 8
 
 
@@ -148,12 +177,10 @@ def test_metafile():
         cfg = Config.fromfile(REPO / model['Config'])
         network, depth = model['Metadata']['Architecture'].split(' ResNet-')
         assert cfg.model.backbone.depth == int(depth)
-        assert (cfg.model.backbone.type == 'AIAResNetTSM') == (
-            network == 'TSM')
+        assert (cfg.model.backbone.type == 'AIAResNetTSM') == (network == 'TSM')
         frames = cfg.model.backbone.get('num_segments', 8)
         assert model['Metadata']['Frames'] == frames
         folder = DATA[model['Metadata']['Training Data'].split(' split')[0]]
         assert cfg.train_dataloader.dataset.ann_file.startswith(folder)
         split = model['Metadata']['Training Data'].partition(' split ')[2]
-        assert f'split_{split}' in cfg.train_dataloader.dataset.ann_file or (
-            not split)
+        assert f'split_{split}' in cfg.train_dataloader.dataset.ann_file or (not split)

@@ -10,6 +10,7 @@ Examples:
     python tools/ablation.py                            # all ten modules
     python tools/ablation.py --modules C ST CinST STinC --seeds 0 1 2
 """
+
 import time
 from statistics import median
 
@@ -18,8 +19,16 @@ from mmaction.registry import MODELS
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from motion_pairs import (REPO, accuracies, parse_args, percent, prepare,
-                          table, train_and_test, write_report)
+from motion_pairs import (
+    REPO,
+    accuracies,
+    parse_args,
+    percent,
+    prepare,
+    table,
+    train_and_test,
+    write_report,
+)
 
 from aia_mmaction.backbones import PAPER_MODULES
 
@@ -28,13 +37,14 @@ PLAIN = 'plain'
 
 
 def add_arguments(parser):
-    parser.add_argument('--modules',
-                        nargs='+',
-                        choices=PAPER_MODULES,
-                        default=list(PAPER_MODULES),
-                        metavar='NAME',
-                        help='out of %(choices)s; default: all. The plain '
-                        'network is always among them')
+    parser.add_argument(
+        '--modules',
+        nargs='+',
+        choices=PAPER_MODULES,
+        default=list(PAPER_MODULES),
+        metavar='NAME',
+        help='out of %(choices)s; default: all. The plain network is always among them',
+    )
 
 
 def options_for(module):
@@ -54,10 +64,9 @@ def complexity(model, clip):
     """Parameters, and multiply-adds as MMEngine counts them."""
     with torch.no_grad():
         # [num_segments, C, H, W] -> [1, num_segments, C, H, W]
-        info = get_model_complexity_info(model,
-                                         inputs=(clip[None], ),
-                                         show_table=False,
-                                         show_arch=False)
+        info = get_model_complexity_info(
+            model, inputs=(clip[None],), show_table=False, show_arch=False
+        )
     return info['params'], info['flops']
 
 
@@ -81,7 +90,8 @@ def main():
         raise SystemExit(
             'ablation: expected --cfg-options for the training alone, got '
             f'{", ".join(changed)}. Parameters, multiply-adds and time are '
-            'those of the config as it is; change it in a copy.')
+            'those of the config as it is; change it in a copy.'
+        )
     started = time.time()
     prepare(args)
     modules = [PLAIN, *args.modules]
@@ -89,9 +99,13 @@ def main():
     for module in modules:
         runs[module] = [
             accuracies(
-                *train_and_test(CONFIG, args.work_dir / module /
-                                f'seed{seed}', seed,
-                                [*args.cfg_options, *options_for(module)]))
+                *train_and_test(
+                    CONFIG,
+                    args.work_dir / module / f'seed{seed}',
+                    seed,
+                    [*args.cfg_options, *options_for(module)],
+                )
+            )
             for seed in args.seeds
         ]
 
@@ -105,23 +119,41 @@ def main():
         if module == PLAIN:
             plain_params, plain_flops = params, flops
         rows.append(
-            (module, percent(runs[module],
-                             'top-1'), percent(runs[module], 'pair accuracy'),
-             f'{params:,} (+{params - plain_params:,})',
-             f'{flops / 1e6:,.0f} M '
-             f'(+{100 * (flops / plain_flops - 1):.2f} %)',
-             f'{1000 * seconds[module]:.1f} ms '
-             f'(x{seconds[module] / seconds[PLAIN]:.2f})'))
-    results = table(('module', 'top-1 (%)', 'pair accuracy (%)', 'parameters',
-                     'multiply-adds', 'time per clip'), rows)
+            (
+                module,
+                percent(runs[module], 'top-1'),
+                percent(runs[module], 'pair accuracy'),
+                f'{params:,} (+{params - plain_params:,})',
+                f'{flops / 1e6:,.0f} M (+{100 * (flops / plain_flops - 1):.2f} %)',
+                f'{1000 * seconds[module]:.1f} ms '
+                f'(x{seconds[module] / seconds[PLAIN]:.2f})',
+            )
+        )
+    results = table(
+        (
+            'module',
+            'top-1 (%)',
+            'pair accuracy (%)',
+            'parameters',
+            'multiply-adds',
+            'time per clip',
+        ),
+        rows,
+    )
     print(f'\n{results}')
-    write_report(args.work_dir / 'report.md', [
-        '# The modules of the paper on the motion pairs',
-        'TSN-R18, clips of 8 x 48 x 48. Time is the median forward pass of '
-        'one clip on the CPU, without reading the video, measured in turns. '
-        'Multiply-adds are what MMEngine counts: convolutions, batch norms '
-        'and linear layers.', results
-    ], args, started)
+    write_report(
+        args.work_dir / 'report.md',
+        [
+            '# The modules of the paper on the motion pairs',
+            'TSN-R18, clips of 8 x 48 x 48. Time is the median forward pass of '
+            'one clip on the CPU, without reading the video, measured in turns. '
+            'Multiply-adds are what MMEngine counts: convolutions, batch norms '
+            'and linear layers.',
+            results,
+        ],
+        args,
+        started,
+    )
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ Examples:
     python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \\
         --batches 1 2 4 --frames 4 8 16 --sizes 112 224
 """
+
 import argparse
 import copy
 import ctypes
@@ -58,46 +59,41 @@ STAGES = [(64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     subparsers = parser.add_subparsers(dest='what', required=True)
 
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument('--impl',
-                        nargs='+',
-                        choices=IMPLS,
-                        default=['reference', 'auto'],
-                        help='paths to compare. Default: reference auto')
-    common.add_argument('--device',
-                        default='cuda' if torch.cuda.is_available() else 'cpu')
-    common.add_argument('--amp',
-                        choices=DTYPES,
-                        help='run under autocast with this dtype')
+    common.add_argument(
+        '--impl',
+        nargs='+',
+        choices=IMPLS,
+        default=['reference', 'auto'],
+        help='paths to compare. Default: reference auto',
+    )
+    common.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    common.add_argument(
+        '--amp', choices=DTYPES, help='run under autocast with this dtype'
+    )
     common.add_argument('--channels-last', action='store_true')
-    common.add_argument('--repeats',
-                        type=int,
-                        default=10,
-                        help='rounds after the warm-up. Default: 10')
+    common.add_argument(
+        '--repeats', type=int, default=10, help='rounds after the warm-up. Default: 10'
+    )
     common.add_argument('--json', type=Path, help='write everything there')
     common.add_argument('--plot', type=Path, help='draw the ratios there')
 
     network = subparsers.add_parser('network', parents=[common])
-    network.add_argument('configs',
-                         nargs='+',
-                         metavar='CONFIG',
-                         type=config_file)
+    network.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
     network.add_argument('--batch', type=int, default=1, help='clips')
-    network.add_argument('--size',
-                         type=int,
-                         default=DEFAULT_SIZE,
-                         help='pixels')
-    network.add_argument('--compile-model',
-                         action='store_true',
-                         help='compile the whole models, the plain one too')
-    network.add_argument('--metrics',
-                         nargs='+',
-                         choices=METRICS,
-                         default=list(METRICS))
+    network.add_argument('--size', type=int, default=DEFAULT_SIZE, help='pixels')
+    network.add_argument(
+        '--compile-model',
+        action='store_true',
+        help='compile the whole models, the plain one too',
+    )
+    network.add_argument('--metrics', nargs='+', choices=METRICS, default=list(METRICS))
 
     layer = subparsers.add_parser('layer', parents=[common])
     layer.add_argument('--layers', nargs='+', default=['CinST', 'STinC'])
@@ -105,10 +101,7 @@ def parse_args():
     layer.add_argument('--num-segments', type=int, default=8)
 
     scaling = subparsers.add_parser('scaling', parents=[common])
-    scaling.add_argument('configs',
-                         nargs='+',
-                         metavar='CONFIG',
-                         type=config_file)
+    scaling.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
     scaling.add_argument('--batches', type=int, nargs='+', default=[1, 2, 4])
     scaling.add_argument('--frames', type=int, nargs='+', default=[4, 8, 16])
     scaling.add_argument('--sizes', type=int, nargs='+', default=[112, 224])
@@ -140,18 +133,21 @@ class Setting:
         self.repeats = args.repeats
 
     def autocast(self):
-        return torch.autocast(self.device.type,
-                              self.dtype,
-                              enabled=self.dtype is not None)
+        return torch.autocast(
+            self.device.type, self.dtype, enabled=self.dtype is not None
+        )
 
     def place(self, x):
         if not self.channels_last:
             return x.to(self.device)
         if isinstance(x, torch.Tensor) and x.dim() == 5:
             # [N, M, C, H, W]: the recognizer folds N and M itself
-            return x.to(self.device).flatten(
-                0,
-                1).contiguous(memory_format=torch.channels_last).view(x.shape)
+            return (
+                x.to(self.device)
+                .flatten(0, 1)
+                .contiguous(memory_format=torch.channels_last)
+                .view(x.shape)
+            )
         return x.to(self.device, memory_format=torch.channels_last)
 
     def now(self):
@@ -170,9 +166,7 @@ class Setting:
 
     def interleave(self, functions):
         """Median seconds of each function."""
-        rounds = [
-            self.first_calls(functions) for _ in range(2 + self.repeats)
-        ][2:]
+        rounds = [self.first_calls(functions) for _ in range(2 + self.repeats)][2:]
         return {name: median(r[name] for r in rounds) for name in functions}
 
 
@@ -182,8 +176,11 @@ def is_3d(cfg):
 
 def frames_per_clip(cfg):
     """As the config's own pipeline samples them."""
-    sampling = next(t for t in cfg.train_pipeline
-                    if t['type'].endswith(('SampleFrames', 'UniformSample')))
+    sampling = next(
+        t
+        for t in cfg.train_pipeline
+        if t['type'].endswith(('SampleFrames', 'UniformSample'))
+    )
     return sampling['clip_len' if is_3d(cfg) else 'num_clips']
 
 
@@ -243,7 +240,8 @@ def compare(name, layer, x, activation=None):
             f'{name}: no speed is printed. Expected the results of the '
             f'reference, got relative errors {beyond} of '
             f'{type(layer).__name__} on {tuple(x.shape)}, {x.dtype}. Run '
-            'tests/ops, and use another impl until it is mended.')
+            'tests/ops, and use another impl until it is mended.'
+        )
 
 
 def measure_time(models, x, setting, functions):
@@ -292,23 +290,18 @@ def measure_kept(models, x, setting):
     kept = {}
     for name, model in models.items():
         model.train()
-        weights = {
-            t.untyped_storage().data_ptr()
-            for t in model.state_dict().values()
-        }
+        weights = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
         storages = {}
 
         def pack(t):
-            storages[t.untyped_storage().data_ptr()] = (
-                t.untyped_storage().nbytes())
+            storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
             return t
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             with setting.autocast():
                 out = model(x, mode='tensor')
         del out
-        kept[name] = sum(n for pointer, n in storages.items()
-                         if pointer not in weights)
+        kept[name] = sum(n for pointer, n in storages.items() if pointer not in weights)
     return kept, {}
 
 
@@ -322,14 +315,15 @@ def measure_peak(models, x, setting):
         step()
         gc.collect()
         with torch.profiler.profile(
-                activities=[torch.profiler.ProfilerActivity.CPU],
-                profile_memory=True) as profile:
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile:
             step()
         events = [
-            e for e in profile.profiler.kineto_results.events()
-            if e.name() == '[memory]' and (
-                e.device_type() != torch.autograd.DeviceType.CPU) == (
-                    setting.device.type == 'cuda')
+            e
+            for e in profile.profiler.kineto_results.events()
+            if e.name() == '[memory]'
+            and (e.device_type() != torch.autograd.DeviceType.CPU)
+            == (setting.device.type == 'cuda')
         ]
         allocated = worst = 0
         for event in sorted(events, key=lambda e: e.start_ns()):
@@ -344,40 +338,40 @@ METRICS = {
     'inference': (measure_inference, 'ms', 1e-3),
     'training step': (measure_training, 'ms', 1e-3),
     'kept for backward': (measure_kept, 'MB', 1e6),
-    'peak memory': (measure_peak, 'MB', 1e6)
+    'peak memory': (measure_peak, 'MB', 1e6),
 }
 
 
-def measure_network(config,
-                    impls,
-                    metrics,
-                    setting,
-                    batch,
-                    size,
-                    frames=None,
-                    compile_model=False):
+def measure_network(
+    config, impls, metrics, setting, batch, size, frames=None, compile_model=False
+):
     """One row for each variant of a config's network."""
     cfg = Config.fromfile(config)
     frames = frames or frames_per_clip(cfg)
     x = setting.place(torch.randn(input_shape(cfg, batch, frames, size)))
     models = {
-        impl or 'plain': build(cfg, impl, setting, frames)
-        for impl in [None, *impls]
+        impl or 'plain': build(cfg, impl, setting, frames) for impl in [None, *impls]
     }
     attention = ', '.join(
-        sorted({
-            type(layer).__name__
-            for m in models.values()
-            for _, layer in attention_layers(m)
-        }))
+        sorted(
+            {
+                type(layer).__name__
+                for m in models.values()
+                for _, layer in attention_layers(m)
+            }
+        )
+    )
     if compile_model:
         for model in models.values():
             model.compile()
     rows = [
-        dict(config=Path(config).stem,
-             attention='' if name == 'plain' else attention,
-             variant=name,
-             input='x'.join(map(str, x.shape))) for name in models
+        dict(
+            config=Path(config).stem,
+            attention='' if name == 'plain' else attention,
+            variant=name,
+            input='x'.join(map(str, x.shape)),
+        )
+        for name in models
     ]
     for metric in metrics:
         print(f'{config}, {tuple(x.shape)}: {metric} ...', file=sys.stderr)
@@ -403,7 +397,8 @@ def measure_layers(args, setting):
             layers = {}
             for impl in args.impl:
                 layer = build_layer(
-                    dict(type=name, num_segments=args.num_segments, impl=impl))
+                    dict(type=name, num_segments=args.num_segments, impl=impl)
+                )
                 layers[impl] = layer.to(setting.device)
             rows += measure_layer(name, layers, x, setting)
     return rows
@@ -434,33 +429,39 @@ def measure_layer(name, layers, x, setting):
     inference = setting.interleave(dict(functions, copy=copying))
     for layer in layers.values():
         layer.train()
-    training = setting.interleave({
-        impl: partial(train, m)
-        for impl, m in layers.items()
-    })
+    training = setting.interleave(
+        {impl: partial(train, m) for impl, m in layers.items()}
+    )
     # A copy reads and writes once. The layer cannot do with less than three
     # reads and a write, and one of each less without an inner gate.
     floor = 2 * inference['copy']
     return [
-        dict(layer=name,
-             variant=impl,
-             input='x'.join(map(str, x.shape)),
-             **{
-                 'inference (ms)': inference[impl] * 1e3,
-                 'of the bytes at copy speed': inference[impl] / floor,
-                 'forward and backward (ms)': training[impl] * 1e3,
-                 'first call (s)': first[impl]
-             }) for impl in layers
+        dict(
+            layer=name,
+            variant=impl,
+            input='x'.join(map(str, x.shape)),
+            **{
+                'inference (ms)': inference[impl] * 1e3,
+                'of the bytes at copy speed': inference[impl] / floor,
+                'forward and backward (ms)': training[impl] * 1e3,
+                'first call (s)': first[impl],
+            },
+        )
+        for impl in layers
     ] + [
-        dict(layer=name,
-             variant='copy',
-             input='x'.join(map(str, x.shape)),
-             **{
-                 'inference (ms)':
-                 inference['copy'] * 1e3,
-                 'copy (GB/s)':
-                 2 * x.numel() * x.element_size() / inference['copy'] / 1e9
-             })
+        dict(
+            layer=name,
+            variant='copy',
+            input='x'.join(map(str, x.shape)),
+            **{
+                'inference (ms)': inference['copy'] * 1e3,
+                'copy (GB/s)': 2
+                * x.numel()
+                * x.element_size()
+                / inference['copy']
+                / 1e9,
+            },
+        )
     ]
 
 
@@ -471,11 +472,11 @@ def measure_scaling(args, setting):
         frames = frames_per_clip(Config.fromfile(config))
         points = [(batch, frames, DEFAULT_SIZE) for batch in args.batches]
         points += [(1, n, DEFAULT_SIZE) for n in args.frames if n != frames]
-        points += [(1, frames, size) for size in args.sizes
-                   if size != DEFAULT_SIZE]
+        points += [(1, frames, size) for size in args.sizes if size != DEFAULT_SIZE]
         for batch, n, size in points:
-            rows += measure_network(config, args.impl, ['inference'], setting,
-                                    batch, size, n)
+            rows += measure_network(
+                config, args.impl, ['inference'], setting, batch, size, n
+            )
     return rows
 
 
@@ -485,20 +486,30 @@ def environment(setting):
     keys = [k for k in env if k.startswith('GPU ')]
     keys += ['Python', 'PyTorch', 'CUDA available']
     found = {key: str(env[key]) for key in keys if key in env}
-    cpu = next((line.partition(':')[2].strip()
+    cpu = (
+        next(
+            (
+                line.partition(':')[2].strip()
                 for line in Path('/proc/cpuinfo').read_text().splitlines()
-                if line.startswith('model name')),
-               'unknown') if Path('/proc/cpuinfo').exists() else 'unknown'
-    return dict(found,
-                cpu=cpu,
-                cores=os.cpu_count(),
-                threads=torch.get_num_threads(),
-                vectors=torch.backends.cpu.get_cpu_capability(),
-                aia_mmaction=__version__,
-                device=str(setting.device),
-                amp=str(setting.dtype),
-                channels_last=setting.channels_last,
-                repeats=setting.repeats)
+                if line.startswith('model name')
+            ),
+            'unknown',
+        )
+        if Path('/proc/cpuinfo').exists()
+        else 'unknown'
+    )
+    return dict(
+        found,
+        cpu=cpu,
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        vectors=torch.backends.cpu.get_cpu_capability(),
+        aia_mmaction=__version__,
+        device=str(setting.device),
+        amp=str(setting.dtype),
+        channels_last=setting.channels_last,
+        repeats=setting.repeats,
+    )
 
 
 def print_table(rows):
@@ -522,49 +533,55 @@ def print_table(rows):
 def plot(rows, path):
     """Bars of the ratios to the plain network."""
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
+
     metrics = list(
-        dict.fromkeys(k for row in rows for k in row if k.endswith(' ratio')))
+        dict.fromkeys(k for row in rows for k in row if k.endswith(' ratio'))
+    )
     if not metrics:
-        raise SystemExit('--plot: expected ratios to the plain network, got '
-                         'layers alone. Use it with network or scaling.')
+        raise SystemExit(
+            '--plot: expected ratios to the plain network, got '
+            'layers alone. Use it with network or scaling.'
+        )
     groups = list(dict.fromkeys((r['config'], r['input']) for r in rows))
-    variants = [
-        v for v in dict.fromkeys(r['variant'] for r in rows) if v != 'plain'
-    ]
-    figure, axes = pyplot.subplots(1,
-                                   len(metrics),
-                                   squeeze=False,
-                                   layout='constrained',
-                                   figsize=(4 * len(metrics), 1.5 +
-                                            0.3 * len(groups) * len(variants)))
+    variants = [v for v in dict.fromkeys(r['variant'] for r in rows) if v != 'plain']
+    figure, axes = pyplot.subplots(
+        1,
+        len(metrics),
+        squeeze=False,
+        layout='constrained',
+        figsize=(4 * len(metrics), 1.5 + 0.3 * len(groups) * len(variants)),
+    )
     height = 0.8 / len(variants)
     for axis, metric in zip(axes[0], metrics):
         for i, variant in enumerate(variants):
             values = {
                 (r['config'], r['input']): r[metric]
-                for r in rows if r['variant'] == variant
+                for r in rows
+                if r['variant'] == variant
             }
-            bars = axis.barh([n + i * height for n in range(len(groups))],
-                             [values[group] for group in groups],
-                             height,
-                             label=variant)
+            bars = axis.barh(
+                [n + i * height for n in range(len(groups))],
+                [values[group] for group in groups],
+                height,
+                label=variant,
+            )
             axis.bar_label(bars, fmt='×%.2f', padding=2, fontsize=8)
         axis.axvline(1, color='black', linewidth=1)
-        axis.set_yticks([n + 0.4 - height / 2 for n in range(len(groups))],
-                        [f'{c}\n{s}'
-                         for c, s in groups] if axis is axes[0, 0] else [''] *
-                        len(groups),
-                        fontsize=8)
+        axis.set_yticks(
+            [n + 0.4 - height / 2 for n in range(len(groups))],
+            [f'{c}\n{s}' for c, s in groups]
+            if axis is axes[0, 0]
+            else [''] * len(groups),
+            fontsize=8,
+        )
         axis.set_title(metric.replace(' ratio', ', plain = 1'), fontsize=10)
         axis.margins(x=0.15)
         axis.invert_yaxis()
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles,
-                  labels,
-                  loc='outside upper center',
-                  ncols=len(labels))
+    figure.legend(handles, labels, loc='outside upper center', ncols=len(labels))
     figure.savefig(path, dpi=120)
 
 
@@ -578,13 +595,15 @@ def main():
     if args.what == 'network':
         rows = []
         for config in args.configs:
-            rows += measure_network(config,
-                                    args.impl,
-                                    args.metrics,
-                                    setting,
-                                    args.batch,
-                                    args.size,
-                                    compile_model=args.compile_model)
+            rows += measure_network(
+                config,
+                args.impl,
+                args.metrics,
+                setting,
+                args.batch,
+                args.size,
+                compile_model=args.compile_model,
+            )
     elif args.what == 'layer':
         rows = measure_layers(args, setting)
     else:
@@ -594,8 +613,8 @@ def main():
     print_table(rows)
     if args.json:
         write_text(
-            args.json,
-            json.dumps(dict(environment=about, rows=rows), indent=1) + '\n')
+            args.json, json.dumps(dict(environment=about, rows=rows), indent=1) + '\n'
+        )
     if args.plot:
         plot(rows, args.plot)
 

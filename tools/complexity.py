@@ -10,6 +10,7 @@ Examples:
     python tools/complexity.py configs/tsm_r50_cinst_sthv1.py
     python tools/complexity.py configs/tsn_r50_*_sthv2.py --pipeline train
 """
+
 import argparse
 import copy
 import math
@@ -44,17 +45,16 @@ class Cost(NamedTuple):
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs',
-                        nargs='+',
-                        metavar='CONFIG',
-                        type=config_file)
-    parser.add_argument('--pipeline',
-                        choices=['test', 'train'],
-                        default='test',
-                        help='whose input is meant; the authors test on '
-                        'larger frames than they train on. Default: test')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
+    parser.add_argument(
+        '--pipeline',
+        choices=['test', 'train'],
+        default='test',
+        help='whose input is meant; the authors test on '
+        'larger frames than they train on. Default: test',
+    )
     return parser.parse_args()
 
 
@@ -73,11 +73,15 @@ def input_shape(cfg, loader):
         if not transform['type'].endswith('Init'):
             transforms.append(transform)
     frames = np.zeros((300, 240, 320, 3), np.uint8)
-    sample = Compose(transforms)(dict(array=frames,
-                                      total_frames=len(frames),
-                                      start_index=0,
-                                      modality='RGB',
-                                      label=0))
+    sample = Compose(transforms)(
+        dict(
+            array=frames,
+            total_frames=len(frames),
+            start_index=0,
+            modality='RGB',
+            label=0,
+        )
+    )
     return 1, *sample['inputs'].shape
 
 
@@ -103,9 +107,11 @@ class Scores(nn.Module):
 
 
 def analyzer(model, x):
-    return FlopAnalyzer(
-        Scores(model),
-        x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return (
+        FlopAnalyzer(Scores(model), x)
+        .unsupported_ops_warnings(False)
+        .uncalled_modules_warnings(False)
+    )
 
 
 def cost(model, x):
@@ -126,8 +132,11 @@ def attention_operations(model, x):
     operations = 0
     for name, _ in attention_layers(model):
         by_operator = flops.by_module_and_operator()[f'model.{name}']
-        operations += sum(n for operator, n in by_operator.items()
-                          if f'aten::{operator}' in POOLS + ELEMENTWISE)
+        operations += sum(
+            n
+            for operator, n in by_operator.items()
+            if f'aten::{operator}' in POOLS + ELEMENTWISE
+        )
     return int(operations)
 
 
@@ -144,7 +153,8 @@ def parts(model, x):
                 before = found.get(kind, Cost(0, 0))
                 found[kind] = Cost(
                     before.parameters + parameters[full],
-                    before.multiply_adds + int(by_module[f'model.{full}']))
+                    before.multiply_adds + int(by_module[f'model.{full}']),
+                )
     return found
 
 
@@ -155,14 +165,16 @@ def share(value, whole):
 def main():
     args = parse_args()
     init_default_scope('mmaction')
-    table = Table('config',
-                  'input',
-                  'parameters, plain',
-                  'attention',
-                  'multiply-adds, plain',
-                  'attention',
-                  'not counted: pools, products',
-                  box=box.MARKDOWN)
+    table = Table(
+        'config',
+        'input',
+        'parameters, plain',
+        'attention',
+        'multiply-adds, plain',
+        'attention',
+        'not counted: pools, products',
+        box=box.MARKDOWN,
+    )
     notes = []
     for path in args.configs:
         cfg = Config.fromfile(path)
@@ -171,18 +183,19 @@ def main():
         model = build(cfg, plain=False)
         attended = cost(model, x)
         table.add_row(
-            Path(path).stem, 'x'.join(map(str,
-                                          x.shape)), f'{plain.parameters:,}',
+            Path(path).stem,
+            'x'.join(map(str, x.shape)),
+            f'{plain.parameters:,}',
             share(attended.parameters - plain.parameters, plain.parameters),
             f'{plain.multiply_adds:,}',
-            share(attended.multiply_adds - plain.multiply_adds,
-                  plain.multiply_adds),
-            share(attention_operations(model, x), plain.multiply_adds))
-        of = ', '.join(f'{kind}: {c.parameters:,} parameters, '
-                       f'{c.multiply_adds:,} multiply-adds'
-                       for kind, c in parts(model, x).items())
-        notes.append(f'{Path(path).stem}: '
-                     f'{len(attention_layers(model))} layers; {of}')
+            share(attended.multiply_adds - plain.multiply_adds, plain.multiply_adds),
+            share(attention_operations(model, x), plain.multiply_adds),
+        )
+        of = ', '.join(
+            f'{kind}: {c.parameters:,} parameters, {c.multiply_adds:,} multiply-adds'
+            for kind, c in parts(model, x).items()
+        )
+        notes.append(f'{Path(path).stem}: {len(attention_layers(model))} layers; {of}')
     Console(width=1000).print(table, end='')
     print('\n'.join(notes))
 

@@ -24,6 +24,7 @@ Examples:
     python tools/convert_official_checkpoint.py epoch_50.pth authors.pth.tar \\
         --reverse
 """
+
 import argparse
 import os
 import pickle
@@ -58,6 +59,7 @@ class ConversionError(ValueError):
 
 class Network(NamedTuple):
     """What the key names say."""
+
     tsm: bool
     depth: int
     # TSM-R101 of the authors, which MMAction2 shifts differently
@@ -67,11 +69,15 @@ class Network(NamedTuple):
     modules: List[str]  # names that fit the keys, [] without attention
 
     def __str__(self):
-        attention = (f'attention {" or ".join(self.modules)} in '
-                     f'{self.attended} blocks'
-                     if self.modules else 'no attention')
-        return (f'{"TSM" if self.tsm else "TSN"}, ResNet-{self.depth}, '
-                f'{self.num_classes} classes, {attention}')
+        attention = (
+            f'attention {" or ".join(self.modules)} in {self.attended} blocks'
+            if self.modules
+            else 'no attention'
+        )
+        return (
+            f'{"TSM" if self.tsm else "TSN"}, ResNet-{self.depth}, '
+            f'{self.num_classes} classes, {attention}'
+        )
 
 
 # --- names ---
@@ -79,8 +85,7 @@ class Network(NamedTuple):
 
 def authors_names(keys):
     """The authors' name, less ``module.``, of each of MMAction2's names."""
-    two_layers = any('.after_norm.1.' in key or '.branches.' in key
-                     for key in keys)
+    two_layers = any('.after_norm.1.' in key or '.branches.' in key for key in keys)
 
     def attention(match):
         layer, branch, axis, part = match.groups()
@@ -94,7 +99,10 @@ def authors_names(keys):
         name = re.sub(r'^cls_head\.fc_cls', 'new_fc', name)
         name = re.sub(
             r'\.conv2\.activate\.after_norm\.(\d)(?:\.branches\.(\d))?'
-            r'\.gate_([cthw])\.(conv|norm)', attention, name)
+            r'\.gate_([cthw])\.(conv|norm)',
+            attention,
+            name,
+        )
         name = re.sub(r'\.downsample\.conv\.', '.downsample.0.', name)
         name = re.sub(r'\.downsample\.bn\.', '.downsample.1.', name)
         name = re.sub(r'\.conv(\d)\.conv\.', r'.conv\1.', name)
@@ -132,22 +140,25 @@ def recognise(tensors):
     depth = find_depth(blocks)
     # The authors attend to, and shift, every second block of a long stage.
     sizes = [stage for stage, _ in blocks]
-    picked = {(stage, index)
-              for stage, index in blocks
-              if sizes.count(stage) < LONG_STAGE or index % 2 == 0}
+    picked = {
+        (stage, index)
+        for stage, index in blocks
+        if sizes.count(stage) < LONG_STAGE or index % 2 == 0
+    }
     tsm, shift_short_stages = find_shift(blocks, picked)
     modules = find_modules(blocks, picked)
-    return Network(tsm=tsm,
-                   depth=depth,
-                   shift_short_stages=shift_short_stages,
-                   num_classes=tensors['new_fc.weight'].shape[:1].numel(),
-                   attended=len(picked) if modules else 0,
-                   modules=modules)
+    return Network(
+        tsm=tsm,
+        depth=depth,
+        shift_short_stages=shift_short_stages,
+        num_classes=tensors['new_fc.weight'].shape[:1].numel(),
+        attended=len(picked) if modules else 0,
+        modules=modules,
+    )
 
 
 def find_depth(blocks):
-    counts = tuple(
-        sum(stage == i for stage, _ in blocks) for i in (1, 2, 3, 4))
+    counts = tuple(sum(stage == i for stage, _ in blocks) for i in (1, 2, 3, 4))
     bottleneck = any('conv3.weight' in names for names in blocks.values())
     if counts not in DEPTHS or not bottleneck:
         kind = '' if bottleneck else ' without conv3 (ResNet-18 or 34)'
@@ -156,16 +167,14 @@ def find_depth(blocks):
             f'ResNet-101 (3, 4, 23, 3), got {", ".join(map(str, counts))} '
             f'blocks{kind} in layer1 to layer4. Other depths are not '
             'supported; if the network should have one of these, the file is '
-            'incomplete.')
+            'incomplete.'
+        )
     return DEPTHS[counts]
 
 
 def find_shift(blocks, picked):
     """Whether it is a TSM, and one that needs shift_short_stages."""
-    shifted = {
-        block
-        for block, names in blocks.items() if 'conv1.net.weight' in names
-    }
+    shifted = {block for block, names in blocks.items() if 'conv1.net.weight' in names}
     if not shifted:
         return False, False
     has_long_stage = picked != set(blocks)
@@ -178,7 +187,8 @@ def find_shift(blocks, picked):
         'every block, of layer3 in ResNet-101 in every second one (0, 2, '
         f'...), got it in {len(shifted)} of {len(blocks)} blocks: '
         f'{difference(shifted, picked)}. No config gives such a network; is '
-        'the file complete?')
+        'the file complete?'
+    )
 
 
 def find_modules(blocks, picked):
@@ -199,19 +209,22 @@ def find_modules(blocks, picked):
                 'expected the same attention in all blocks, got '
                 f'{show_layers(layers)} in {show(first)} and '
                 f'{show_layers(other)} in {show(block)}. Mixed modules are '
-                "not one of the paper's ten; is the file complete?")
+                "not one of the paper's ten; is the file complete?"
+            )
     if set(attention) != picked:
         raise ConversionError(
             'expected attention in every block, of layer3 in ResNet-101 in '
             f'every second one (0, 2, ...), got it in {len(attention)} of '
             f'{len(blocks)} blocks: {difference(set(attention), picked)}. '
-            'Mixed networks are not supported; is the file complete?')
+            'Mixed networks are not supported; is the file complete?'
+        )
     modules = [name for name in PAPER_MODULES if eft_layers(name) == layers]
     if not modules:
         raise ConversionError(
             "expected the attention of one of the paper's modules "
             f'({", ".join(PAPER_MODULES)}), got {show_layers(layers)}. Is '
-            'the file complete?')
+            'the file complete?'
+        )
     return modules
 
 
@@ -220,15 +233,16 @@ def show(block):
 
 
 def show_layers(layers):
-    return ', '.join(f'{name} with gates {"".join(sorted(axes))}'
-                     for name, axes in sorted(layers.items()))
+    return ', '.join(
+        f'{name} with gates {"".join(sorted(axes))}'
+        for name, axes in sorted(layers.items())
+    )
 
 
 def difference(got, expected):
     """One block of each kind of difference is enough to find the fault."""
     parts = [(expected - got, 'not in'), (got - expected, 'but in')]
-    return ', '.join(f'{word} {show(min(blocks))}' for blocks, word in parts
-                     if blocks)
+    return ', '.join(f'{word} {show(min(blocks))}' for blocks, word in parts if blocks)
 
 
 # --- conversion ---
@@ -244,10 +258,10 @@ def split_prefix(state_dict):
         raise ConversionError(
             'expected all keys to start with "module.", or none, got '
             f'{sum(with_prefix)} of {len(with_prefix)} that do, {odd} does '
-            'not. Is this one checkpoint?')
+            'not. Is this one checkpoint?'
+        )
     return 'module.', {
-        key[len('module.'):]: tensor
-        for key, tensor in state_dict.items()
+        key[len('module.') :]: tensor for key, tensor in state_dict.items()
     }
 
 
@@ -259,15 +273,18 @@ def check_layout(state_dict, reverse):
     if set(other) <= set(state_dict):
         raise ConversionError(
             "expected a checkpoint in MMAction2's layout, got one in the "
-            "authors'. Leave --reverse out." if reverse else
-            "expected a checkpoint in the authors' layout, got one in "
-            "MMAction2's. Use --reverse to convert it to the authors'.")
+            "authors'. Leave --reverse out."
+            if reverse
+            else "expected a checkpoint in the authors' layout, got one in "
+            "MMAction2's. Use --reverse to convert it to the authors'."
+        )
     prefix = '' if reverse else ', with or without "module."'
     raise ConversionError(
         f'expected keys such as {" and ".join(wanted)}{prefix}, got '
         f'{len(state_dict)} keys without them: '
         f'{", ".join(list(state_dict)[:4])}, ... Is it the checkpoint of '
-        'another project?')
+        'another project?'
+    )
 
 
 def choose_module(network, name, reverse):
@@ -277,25 +294,27 @@ def choose_module(network, name, reverse):
         raise ConversionError(
             f'expected {" or ".join(fitting) or "no attention"}, which the '
             f'keys of the file say, got --module {name}. '
-            f'{"Name another." if fitting else "Leave --module out."}')
+            f'{"Name another." if fitting else "Leave --module out."}'
+        )
     # The authors' names are the same for all that fit.
     if name is None and len(fitting) > 1 and not reverse:
         raise ConversionError(
             f'expected --module, since the keys fit {", ".join(fitting)} '
             'alike, got none. Name the one that was trained, e.g. --module '
-            f'{fitting[0]}.')
+            f'{fitting[0]}.'
+        )
     return network._replace(modules=[name] if name else fitting)
 
 
 def model_config(network):
     """The parts of a config that the checkpoint decides."""
-    backbone = dict(type='AIAResNetTSM' if network.tsm else 'AIAResNet',
-                    depth=network.depth)
+    backbone = dict(
+        type='AIAResNetTSM' if network.tsm else 'AIAResNet', depth=network.depth
+    )
     if network.shift_short_stages:
         backbone['shift_short_stages'] = True
     backbone['plugins'] = network.modules[0] if network.modules else []
-    return dict(backbone=backbone,
-                cls_head=dict(num_classes=network.num_classes))
+    return dict(backbone=backbone, cls_head=dict(num_classes=network.num_classes))
 
 
 def build_recognizer(network):
@@ -305,8 +324,9 @@ def build_recognizer(network):
     cfg['backbone'].update(pretrained=None)
     if network.tsm:
         cfg['backbone'].update(pretrained2d=False)
-    cfg['cls_head'].update(type='TSMHead' if network.tsm else 'TSNHead',
-                           in_channels=2048)
+    cfg['cls_head'].update(
+        type='TSMHead' if network.tsm else 'TSNHead', in_channels=2048
+    )
     return MODELS.build(dict(type='Recognizer2D', **cfg))
 
 
@@ -322,17 +342,19 @@ def check_tensors(got, expected):
     faults = [f'missing {key}' for key in expected if key not in got]
     faults += [f'unknown {key}' for key in got if key not in expected]
     faults += [
-        f'{key} has shape {tuple(got[key].shape)}, expected '
-        f'{tuple(tensor.shape)}' for key, tensor in expected.items()
+        f'{key} has shape {tuple(got[key].shape)}, expected {tuple(tensor.shape)}'
+        for key, tensor in expected.items()
         if key in got and got[key].shape != tensor.shape
     ]
     if faults:
         raise ConversionError(
             f'expected {len(expected)} tensors, got {len(got)} with '
-            f'{len(faults)} faults:\n  ' + '\n  '.join(faults[:10]) +
-            ('\n  ...' if len(faults) > 10 else '') +
-            '\nNothing is left out or made up: use a complete checkpoint of '
-            'this network.')
+            f'{len(faults)} faults:\n  '
+            + '\n  '.join(faults[:10])
+            + ('\n  ...' if len(faults) > 10 else '')
+            + '\nNothing is left out or made up: use a complete checkpoint of '
+            'this network.'
+        )
 
 
 def reorder_classes(state_dict, labels, reverse):
@@ -340,17 +362,15 @@ def reorder_classes(state_dict, labels, reverse):
 
     The authors' class i is the i-th of the sorted names.
     """
-    classifier = [
-        key for key in state_dict if 'new_fc.' in key or 'fc_cls.' in key
-    ]
+    classifier = [key for key in state_dict if 'new_fc.' in key or 'fc_cls.' in key]
     num_classes = len(state_dict[classifier[0]])
     if len(labels) != num_classes:
         raise ConversionError(
             f'expected {num_classes} names in the file of --label-order, one '
             f'for each class of the checkpoint, got {len(labels)}. Give the '
-            'label file of the dataset that it was trained on.')
-    source, target = ((labels, sorted(labels)) if reverse else
-                      (sorted(labels), labels))
+            'label file of the dataset that it was trained on.'
+        )
+    source, target = (labels, sorted(labels)) if reverse else (sorted(labels), labels)
     rows = [source.index(name) for name in target]
     for key in classifier:
         state_dict[key] = state_dict[key][rows]
@@ -379,16 +399,20 @@ def to_mmaction2(state_dict, module=None, labels=None):
     names = {theirs: ours for ours, theirs in authors_names(target).items()}
     check_tensors(tensors, {name: target[names[name]] for name in names})
     converted = {
-        names[name]: tensor.detach().clone()
-        for name, tensor in tensors.items()
+        names[name]: tensor.detach().clone() for name, tensor in tensors.items()
     }
     if labels is not None:
         reorder_classes(converted, labels, reverse=False)
-    meta = dict(module=network.modules[0] if network.modules else None,
-                prefix=prefix,
-                label_order=labels is not None)
-    return recognizer, network, dict(meta=dict(converted_from_authors=meta),
-                                     state_dict=converted)
+    meta = dict(
+        module=network.modules[0] if network.modules else None,
+        prefix=prefix,
+        label_order=labels is not None,
+    )
+    return (
+        recognizer,
+        network,
+        dict(meta=dict(converted_from_authors=meta), state_dict=converted),
+    )
 
 
 def to_authors(checkpoint, module=None, labels=None):
@@ -411,20 +435,23 @@ def to_authors(checkpoint, module=None, labels=None):
     if meta.get('label_order', labels is not None) != (labels is not None):
         raise ConversionError(
             'expected --label-order, with which the file was converted, got '
-            'none. Give the same label file again.' if labels is None else
-            'expected no --label-order, since the file was converted without '
-            'it, got one. Leave it out.')
+            'none. Give the same label file again.'
+            if labels is None
+            else 'expected no --label-order, since the file was converted without '
+            'it, got one. Leave it out.'
+        )
     names = authors_names(state_dict)
     network = recognise({names[key]: state_dict[key] for key in state_dict})
     # The authors' names do not tell a cascade from parallel modules, ours do.
     parallel = any('.branches.' in key for key in state_dict)
-    network = network._replace(modules=[
-        name for name in network.modules
-        if ('branches' in PAPER_MODULES[name][0]['cfg']) == parallel
-    ])
-    network = choose_module(network,
-                            module or meta.get('module'),
-                            reverse=True)
+    network = network._replace(
+        modules=[
+            name
+            for name in network.modules
+            if ('branches' in PAPER_MODULES[name][0]['cfg']) == parallel
+        ]
+    )
+    network = choose_module(network, module or meta.get('module'), reverse=True)
     check_tensors(state_dict, build_recognizer(network).state_dict())
     # The authors save a DataParallel model.
     prefix = meta.get('prefix', 'module.')
@@ -444,20 +471,24 @@ def check_paths(src, dst):
     if src.is_dir() or not src.exists():
         what = 'a folder' if src.is_dir() else 'no such file'
         raise SystemExit(
-            f'{src}: expected a checkpoint file, got {what}. Check the path.')
+            f'{src}: expected a checkpoint file, got {what}. Check the path.'
+        )
     if dst.exists() and dst.samefile(src):
         raise SystemExit(
             f'{dst}: expected another file to write to than SRC, got the '
-            'same. Choose another DST.')
+            'same. Choose another DST.'
+        )
     if dst.exists():
         raise SystemExit(
             f'{dst}: expected a file that does not exist yet, got '
             f'{"a folder" if dst.is_dir() else "one that does"}. Choose '
-            'another DST.')
+            'another DST.'
+        )
     if not dst.parent.is_dir():
         raise SystemExit(
             f'{dst}: expected an existing folder to write to, got '
-            f'{dst.parent}. Create it first.')
+            f'{dst.parent}. Create it first.'
+        )
 
 
 def read_checkpoint(path):
@@ -470,24 +501,35 @@ def read_checkpoint(path):
             raise SystemExit(
                 f'{path}: expected tensors and plain values, got a pickle of '
                 f'{refused[1]}, which could run code. If you trust the file, '
-                'load it where it was made and save only its state_dict.')
+                'load it where it was made and save only its state_dict.'
+            )
         raise SystemExit(
             f'{path}: expected a checkpoint of torch.save, got a file that '
             f'torch.load cannot read ({type(error).__name__}: '
             f'{str(error).strip().splitlines()[0][:80] if str(error) else ""}'
-            '). It may be truncated: compare its size, and get it again.')
+            '). It may be truncated: compare its size, and get it again.'
+        )
     if isinstance(file, dict) and 'state_dict' not in file:
         file = dict(state_dict=file)
     state_dict = file['state_dict'] if isinstance(file, dict) else None
-    if not (isinstance(state_dict, dict) and state_dict and all(
+    if not (
+        isinstance(state_dict, dict)
+        and state_dict
+        and all(
             isinstance(key, str) and isinstance(value, torch.Tensor)
-            for key, value in state_dict.items())):
-        keys = f' with {", ".join(list(map(str, state_dict))[:4])}' if (
-            isinstance(state_dict, dict)) else ''
+            for key, value in state_dict.items()
+        )
+    ):
+        keys = (
+            f' with {", ".join(list(map(str, state_dict))[:4])}'
+            if (isinstance(state_dict, dict))
+            else ''
+        )
         raise SystemExit(
             f'{path}: expected a state_dict of named tensors, bare or under '
             f'the key state_dict, got a {type(file).__name__}{keys}. Is it a '
-            'checkpoint?')
+            'checkpoint?'
+        )
     return file
 
 
@@ -499,60 +541,66 @@ def read_labels(path):
     except UnicodeDecodeError as error:
         raise SystemExit(
             f'{path}: expected class names in UTF-8, got {error}. Is it the '
-            'label file? Save it as UTF-8.')
+            'label file? Save it as UTF-8.'
+        )
     except OSError as error:
         raise SystemExit(
-            f'{path}: expected a label file, got {error.strerror}. Check the '
-            'path.')
+            f'{path}: expected a label file, got {error.strerror}. Check the path.'
+        )
     labels = [line.rstrip() for line in text.split('\n')]
     if text.endswith('\n'):
         labels.pop()
     if '' in labels:
         raise SystemExit(
             f'{path}: expected one class name per line, got an empty line '
-            f'{labels.index("") + 1}. Remove it.')
+            f'{labels.index("") + 1}. Remove it.'
+        )
     duplicates = {name for name in labels if labels.count(name) > 1}
     if duplicates:
         raise SystemExit(
             f'{path}: expected every class name once, got '
             f'{min(duplicates)!r} {labels.count(min(duplicates))} times. '
-            'Give the label file, not a list of videos.')
+            'Give the label file, not a list of videos.'
+        )
     official = list_from_file(SHIPPED / 'sthv1.txt')
-    if set(labels) == set(official) and labels not in (official,
-                                                       sorted(official)):
+    if set(labels) == set(official) and labels not in (official, sorted(official)):
         raise SystemExit(
             f'{path}: expected the names of Something-Something V1 in the '
             'order of the official label file (Holding something, Turning '
             'something upside down, ...), got them in another. Take the '
-            'official file.')
+            'official file.'
+        )
     if labels == sorted(labels):
         raise SystemExit(
-            f'{path}: expected names in another order than the authors\', '
+            f"{path}: expected names in another order than the authors', "
             'who sort them, got sorted names, which would change nothing. '
-            'Leave --label-order out.')
+            'Leave --label-order out.'
+        )
     return labels
 
 
 def write_checkpoint(checkpoint, dst, recognizer=None):
     """Write DST as a whole or not at all, checked by loading it."""
     try:
-        with tempfile.TemporaryDirectory(prefix='.convert_',
-                                         dir=dst.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix='.convert_', dir=dst.parent) as folder:
             draft = Path(folder) / dst.name
             torch.save(checkpoint, draft)
             if recognizer is not None:
-                load_checkpoint(recognizer,
-                                str(draft),
-                                map_location='cpu',
-                                strict=True,
-                                logger='silent')
+                load_checkpoint(
+                    recognizer,
+                    str(draft),
+                    map_location='cpu',
+                    strict=True,
+                    logger='silent',
+                )
             os.replace(draft, dst)
     # A full disk is a RuntimeError of torch.save.
     except (OSError, RuntimeError) as error:
         raise SystemExit(
             f'{dst}: expected to write a checkpoint there and to load it, '
             f'got {type(error).__name__}: {error}. Make sure that the folder '
-            'can be written to and has space left.')
+            'can be written to and has space left.'
+        )
 
 
 def as_code(value):
@@ -567,43 +615,58 @@ def report(src, file, network, args):
     print(f'{src}: {network}')
     if not args.reverse:
         print(f'Config: model = {as_code(model_config(network))}')
-        print('num_segments of backbone and head is not in the file: give '
-              'the frames per clip that it was trained with.')
+        print(
+            'num_segments of backbone and head is not in the file: give '
+            'the frames per clip that it was trained with.'
+        )
     left_out = [str(key) for key in file if key not in ('state_dict', 'meta')]
     if left_out:
         print(f'Left out, training state: {", ".join(left_out)}.')
     known = 'converted_from_authors' in (file.get('meta') or {})
     if network.num_classes == 174 and not args.label_order and not known:
-        print('If this is Something-Something V1 (V2 has 174 classes too), '
-              'the order of the classes is wrong without --label-order.')
+        print(
+            'If this is Something-Something V1 (V2 has 174 classes too), '
+            'the order of the classes is wrong without --label-order.'
+        )
     if args.reverse and 'plus' in ''.join(network.modules):
-        print('The first branch of each ParallelAttention becomes eft1: it is '
-              f'taken for {network.modules[0].split("plus")[0]}. Check that '
-              'the config has the branches in that order.')
-    if (args.reverse and network.tsm and network.depth == 101
-            and not network.shift_short_stages):
-        print("The authors' TSM-R101 shifts every block of layer1, 2 and 4, "
-              'this one every second: their code cannot load it.')
+        print(
+            'The first branch of each ParallelAttention becomes eft1: it is '
+            f'taken for {network.modules[0].split("plus")[0]}. Check that '
+            'the config has the branches in that order.'
+        )
+    if (
+        args.reverse
+        and network.tsm
+        and network.depth == 101
+        and not network.shift_short_stages
+    ):
+        print(
+            "The authors' TSM-R101 shifts every block of layer1, 2 and 4, "
+            'this one every second: their code cannot load it.'
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('src', type=Path, help='checkpoint to convert')
     parser.add_argument('dst', type=Path, help='file to write, a new one')
-    parser.add_argument('--module',
-                        choices=PAPER_MODULES,
-                        metavar='NAME',
-                        help=f'one of {", ".join(PAPER_MODULES)}; needed '
-                        'where the keys fit several')
-    parser.add_argument('--label-order',
-                        type=Path,
-                        metavar='LABELS',
-                        help="class names in MMAction2's order, one per line")
-    parser.add_argument('--reverse',
-                        action='store_true',
-                        help="from MMAction2's layout to the authors'")
+    parser.add_argument(
+        '--module',
+        choices=PAPER_MODULES,
+        metavar='NAME',
+        help=f'one of {", ".join(PAPER_MODULES)}; needed where the keys fit several',
+    )
+    parser.add_argument(
+        '--label-order',
+        type=Path,
+        metavar='LABELS',
+        help="class names in MMAction2's order, one per line",
+    )
+    parser.add_argument(
+        '--reverse', action='store_true', help="from MMAction2's layout to the authors'"
+    )
     args = parser.parse_args()
     check_paths(args.src, args.dst)
     labels = read_labels(args.label_order) if args.label_order else None
@@ -614,7 +677,8 @@ def main():
             network, converted = to_authors(file, args.module, labels)
         else:
             recognizer, network, converted = to_mmaction2(
-                file['state_dict'], args.module, labels)
+                file['state_dict'], args.module, labels
+            )
     except ConversionError as error:
         raise SystemExit(f'{args.src}: {error}')
     report(args.src, file, network, args)

@@ -3,6 +3,7 @@
 Example:
     python tools/diagram.py docs/cinst_stinc.png
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -33,18 +34,22 @@ class Canvas:
 
     def box(self, x, y, text, colour=GREY, width=1.9, height=0.62, size=9):
         self.axes.add_patch(
-            FancyBboxPatch((x - width / 2, y - height / 2),
-                           width,
-                           height,
-                           boxstyle='round,pad=0,rounding_size=0.1',
-                           facecolor=colour,
-                           edgecolor='black',
-                           linewidth=0.8))
+            FancyBboxPatch(
+                (x - width / 2, y - height / 2),
+                width,
+                height,
+                boxstyle='round,pad=0,rounding_size=0.1',
+                facecolor=colour,
+                edgecolor='black',
+                linewidth=0.8,
+            )
+        )
         self.text(x, y, text, size)
 
     def times(self, x, y):
         self.axes.add_patch(
-            Circle((x, y), RADIUS, facecolor='white', edgecolor='black'))
+            Circle((x, y), RADIUS, facecolor='white', edgecolor='black')
+        )
         self.text(x, y, '×', 11)
 
     def text(self, x, y, text, size=9, **kwargs):
@@ -58,15 +63,19 @@ class Canvas:
         """Through points, with the head at the last."""
         *_, before, end = points
         self.axes.plot(*zip(*points[:-1]), color='black', linewidth=0.9)
-        self.axes.annotate('',
-                           xy=end,
-                           xytext=before,
-                           arrowprops=dict(arrowstyle='-|>',
-                                           color='black',
-                                           linewidth=0.9,
-                                           shrinkA=0,
-                                           shrinkB=0,
-                                           mutation_scale=9))
+        self.axes.annotate(
+            '',
+            xy=end,
+            xytext=before,
+            arrowprops=dict(
+                arrowstyle='-|>',
+                color='black',
+                linewidth=0.9,
+                shrinkA=0,
+                shrinkB=0,
+                mutation_scale=9,
+            ),
+        )
 
 
 def gates(canvas, axes, x, y, start):
@@ -78,8 +87,7 @@ def gates(canvas, axes, x, y, start):
         if gate_y == y:
             canvas.arrow((start, y), (x - 0.95, y))
         else:
-            canvas.arrow((start, y), (fork, y), (fork, gate_y),
-                         (x - 0.95, gate_y))
+            canvas.arrow((start, y), (fork, y), (fork, gate_y), (x - 0.95, gate_y))
     if len(axes) == 1:
         return x + 0.95
     mean_x = x + 1.8
@@ -87,8 +95,11 @@ def gates(canvas, axes, x, y, start):
         if gate_y == y:
             canvas.arrow((x + 0.95, y), (mean_x - 0.42, y))
         else:
-            canvas.arrow((x + 0.95, gate_y), (mean_x, gate_y),
-                         (mean_x, y + (0.31 if gate_y > y else -0.31)))
+            canvas.arrow(
+                (x + 0.95, gate_y),
+                (mean_x, gate_y),
+                (mean_x, y + (0.31 if gate_y > y else -0.31)),
+            )
     canvas.box(mean_x, y, 'mean', width=0.84)
     return mean_x + 0.42
 
@@ -110,8 +121,9 @@ def module(canvas, y, name, inner, outer, remark):
     canvas.arrow((product + RADIUS, y), (product + 0.8, y))
     canvas.box(product + 1.15, y, 'y', width=0.7)
     # The input goes around to both products.
-    canvas.arrow((0.75, y + 0.31), (0.75, bypass), (product, bypass),
-                 (product, y + RADIUS))
+    canvas.arrow(
+        (0.75, y + 0.31), (0.75, bypass), (product, bypass), (product, y + RADIUS)
+    )
     canvas.arrow((refine, bypass), (refine, y + RADIUS))
     canvas.text((refine + product) / 2, bypass + 0.17, 'x', 10, style='italic')
 
@@ -129,27 +141,53 @@ def chain(canvas, y, name, steps):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('out', type=Path)
     args = parser.parse_args()
     figure = Figure(figsize=(10.6, 9), layout='constrained')
     canvas = Canvas(figure.subplots(), 11.8, 10)
     module(
-        canvas, 7.8, 'CinST', 'C', 'THW',
+        canvas,
+        7.8,
+        'CinST',
+        'C',
+        'THW',
         'the channel gate inside: it refines what the gates of T, H and W '
-        'are made from')
+        'are made from',
+    )
     module(
-        canvas, 3.7, 'STinC', 'THW', 'C',
+        canvas,
+        3.7,
+        'STinC',
+        'THW',
+        'C',
         'the gates of T, H and W inside: they refine what the channel gate '
-        'is made from')
-    chain(canvas, 1.4, 'a gate of D', [('max and mean over D', 2.4),
-                                       ('conv 3 × 3 × 3, 2 → 1', 2.5),
-                                       ('batch norm', 1.5), ('sigmoid', 1.3)])
-    chain(canvas, 0.4, 'in a block', [('conv 1, norm, ReLU', 2.3),
-                                      ('conv 2, norm', 1.7),
-                                      ('CinST or STinC', 2), ('ReLU', 0.9),
-                                      ('conv 3, norm', 1.7)])
+        'is made from',
+    )
+    chain(
+        canvas,
+        1.4,
+        'a gate of D',
+        [
+            ('max and mean over D', 2.4),
+            ('conv 3 × 3 × 3, 2 → 1', 2.5),
+            ('batch norm', 1.5),
+            ('sigmoid', 1.3),
+        ],
+    )
+    chain(
+        canvas,
+        0.4,
+        'in a block',
+        [
+            ('conv 1, norm, ReLU', 2.3),
+            ('conv 2, norm', 1.7),
+            ('CinST or STinC', 2),
+            ('ReLU', 0.9),
+            ('conv 3, norm', 1.7),
+        ],
+    )
     try:
         with draft_of(args.out) as draft:
             figure.savefig(draft, dpi=110)

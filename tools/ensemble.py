@@ -10,6 +10,7 @@ Examples:
     python tools/ensemble.py cinst.pkl --against plain.pkl \\
         --labels data/sthv2/labels.txt
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -29,32 +30,35 @@ RESAMPLES = 1000
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('dumps', type=Path, nargs='+')
-    parser.add_argument('--weights',
-                        type=float,
-                        nargs='+',
-                        help='of the dumps. Default: all the same')
-    parser.add_argument('--against',
-                        type=Path,
-                        nargs='+',
-                        metavar='DUMP',
-                        help='compare with the mean of these')
-    parser.add_argument('--labels',
-                        type=Path,
-                        help='names of the classes, one per line')
-    parser.add_argument('--classes',
-                        type=int,
-                        default=5,
-                        help='most helped and most hurt to print. Default: 5')
+    parser.add_argument(
+        '--weights', type=float, nargs='+', help='of the dumps. Default: all the same'
+    )
+    parser.add_argument(
+        '--against',
+        type=Path,
+        nargs='+',
+        metavar='DUMP',
+        help='compare with the mean of these',
+    )
+    parser.add_argument(
+        '--labels', type=Path, help='names of the classes, one per line'
+    )
+    parser.add_argument(
+        '--classes',
+        type=int,
+        default=5,
+        help='most helped and most hurt to print. Default: 5',
+    )
     return parser.parse_args()
 
 
 METRICS = {
-    'top-1': lambda scores, labels: top_k_accuracy(scores, labels, (1, ))[0],
-    'top-5': lambda scores, labels: top_k_accuracy(scores, labels, (5, ))[0],
-    'mean class accuracy': mean_class_accuracy
+    'top-1': lambda scores, labels: top_k_accuracy(scores, labels, (1,))[0],
+    'top-5': lambda scores, labels: top_k_accuracy(scores, labels, (5,))[0],
+    'mean class accuracy': mean_class_accuracy,
 }
 
 
@@ -65,12 +69,14 @@ def measured(metric, scores, labels):
         return metric(scores[rows], labels[rows])
 
     rows = np.arange(len(labels))
-    interval = bootstrap((rows, ),
-                         of,
-                         vectorized=False,
-                         n_resamples=RESAMPLES,
-                         method='percentile',
-                         random_state=0).confidence_interval
+    interval = bootstrap(
+        (rows,),
+        of,
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        method='percentile',
+        random_state=0,
+    ).confidence_interval
     low, high = (f'{100 * bound:.1f}' for bound in interval)
     return f'{100 * of(rows):.1f} [{low}, {high}]'
 
@@ -81,27 +87,38 @@ def compare(mean, other, labels, names, count):
     other_right = other.argmax(1) == labels
     gained = int((right & ~other_right).sum())
     lost = int((~right & other_right).sum())
-    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.
-    print(f'Right where the other is wrong: {gained}; wrong where it is '
-          f"right: {lost}. McNemar's exact p = {p:.2g}.")
-    table = Table('class',
-                  'videos',
-                  'accuracy',
-                  'against',
-                  'difference',
-                  box=box.SIMPLE)
+    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    print(
+        f'Right where the other is wrong: {gained}; wrong where it is '
+        f"right: {lost}. McNemar's exact p = {p:.2g}."
+    )
+    table = Table(
+        'class', 'videos', 'accuracy', 'against', 'difference', box=box.SIMPLE
+    )
     rows = []
     for k in np.unique(labels):
         of = labels == k
         name = names[k] if names else str(k)
-        rows.append((right[of].mean() - other_right[of].mean(), name,
-                     int(of.sum()), right[of].mean(), other_right[of].mean()))
+        rows.append(
+            (
+                right[of].mean() - other_right[of].mean(),
+                name,
+                int(of.sum()),
+                right[of].mean(),
+                other_right[of].mean(),
+            )
+        )
     rows.sort(key=lambda row: -row[0])
     helped = [row for row in rows if row[0] > 0][:count]
     hurt = [row for row in rows if row[0] < 0][-count:]
     for difference, name, videos, ours, others in helped + hurt:
-        table.add_row(name, str(videos), f'{100 * ours:.1f}',
-                      f'{100 * others:.1f}', f'{100 * difference:+.1f}')
+        table.add_row(
+            name,
+            str(videos),
+            f'{100 * ours:.1f}',
+            f'{100 * others:.1f}',
+            f'{100 * difference:+.1f}',
+        )
     Console(width=120).print(table)
 
 
@@ -110,29 +127,39 @@ def evaluate(args):
     dumps = {str(path): load_dump(path) for path in args.dumps}
     mean = combine(list(dumps.values()), args.weights)
     if mean.labels is None:
-        raise DumpError('Expected labels in the dumps, got none: their list '
-                        'has none. tools/submit.py writes what a leaderboard '
-                        'evaluates.')
+        raise DumpError(
+            'Expected labels in the dumps, got none: their list '
+            'has none. tools/submit.py writes what a leaderboard '
+            'evaluates.'
+        )
     if names and len(names) != mean.scores.shape[1]:
-        raise DumpError(f'{args.labels}: expected {mean.scores.shape[1]} '
-                        f'classes, as the dumps have, got {len(names)}.')
+        raise DumpError(
+            f'{args.labels}: expected {mean.scores.shape[1]} '
+            f'classes, as the dumps have, got {len(names)}.'
+        )
     if len(dumps) > 1:
         dumps['their mean'] = mean
     if args.against:
         # In the order of the videos of the others
-        against = combine([mean, *map(load_dump, args.against)],
-                          [0] + [1] * len(args.against))
+        against = combine(
+            [mean, *map(load_dump, args.against)], [0] + [1] * len(args.against)
+        )
         dumps['against'] = against
     table = Table('', *METRICS, box=box.MARKDOWN)
     for name, dump in dumps.items():
         scores, labels = dump.scores.numpy(), dump.labels.numpy()
         table.add_row(
-            name,
-            *(measured(metric, scores, labels) for metric in METRICS.values()))
+            name, *(measured(metric, scores, labels) for metric in METRICS.values())
+        )
     Console(width=200).print(table, end='')
     if args.against:
-        compare(mean.scores.numpy(), against.scores.numpy(),
-                mean.labels.numpy(), names, args.classes)
+        compare(
+            mean.scores.numpy(),
+            against.scores.numpy(),
+            mean.labels.numpy(),
+            names,
+            args.classes,
+        )
 
 
 def main():

@@ -11,6 +11,7 @@ Examples:
     python tools/export.py configs/tsn_r50_stinc_sthv2.py epoch_50.pth a.pt2 \\
         --fuse-conv-bn
 """
+
 import argparse
 import logging
 import pickle
@@ -34,14 +35,16 @@ TOLERANCE = 1e-4
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', metavar='CONFIG', type=config_file)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', type=existing_file)
     parser.add_argument('out', metavar='OUT', type=Path)
-    parser.add_argument('--fuse-conv-bn',
-                        action='store_true',
-                        help='fold the norms behind 2-D convolutions')
+    parser.add_argument(
+        '--fuse-conv-bn',
+        action='store_true',
+        help='fold the norms behind 2-D convolutions',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
 
@@ -63,10 +66,10 @@ def export(model, shape, out):
     write, load = FORMATS[out.suffix]
     generator = torch.Generator().manual_seed(0)
     # A batch of one would be taken for a constant.
-    example, other = (torch.randint(0,
-                                    256, (n, *shape[1:]),
-                                    dtype=torch.uint8,
-                                    generator=generator) for n in (2, 1))
+    example, other = (
+        torch.randint(0, 256, (n, *shape[1:]), dtype=torch.uint8, generator=generator)
+        for n in (2, 1)
+    )
     with draft_of(out) as draft, torch.no_grad():
         write(model, example, draft)
         exported = load(draft)
@@ -78,39 +81,45 @@ def export(model, shape, out):
         if not max(errors) <= TOLERANCE:
             raise ValueError(
                 f'{out}: expected scores within {TOLERANCE} of the original, '
-                f'got {max(errors):.1e}. It is not written.')
+                f'got {max(errors):.1e}. It is not written.'
+            )
     return max(errors)
 
 
 def main():
     args = parse_args()
     if args.out.suffix not in FORMATS:
-        sys.exit(f'{args.out}: expected a name that ends in '
-                 f'{", ".join(FORMATS)}, got {args.out.suffix or "none"}.')
-    if args.out.suffix == '.onnx' and not (find_spec('onnx')
-                                           and find_spec('onnxruntime')):
-        sys.exit('Expected onnx and onnxruntime, which write and check ONNX. '
-                 'pip install onnx onnxruntime')
+        sys.exit(
+            f'{args.out}: expected a name that ends in '
+            f'{", ".join(FORMATS)}, got {args.out.suffix or "none"}.'
+        )
+    if args.out.suffix == '.onnx' and not (
+        find_spec('onnx') and find_spec('onnxruntime')
+    ):
+        sys.exit(
+            'Expected onnx and onnxruntime, which write and check ONNX. '
+            'pip install onnx onnxruntime'
+        )
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     recognizer = init_recognizer(cfg, device='cpu')
     shape = input_shape(cfg, 'test')
     try:
-        load_checkpoint(recognizer,
-                        args.checkpoint,
-                        map_location='cpu',
-                        strict=True)
+        load_checkpoint(recognizer, args.checkpoint, map_location='cpu', strict=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        sys.exit(f'{args.checkpoint}: expected a checkpoint of {args.config}, '
-                 f'got: {error}')
+        sys.exit(
+            f'{args.checkpoint}: expected a checkpoint of {args.config}, got: {error}'
+        )
     if args.fuse_conv_bn:
         recognizer = fuse_conv_bn(recognizer)
     try:
         error = export(ScoresOfClips(recognizer), shape, args.out)
     except (OSError, ValueError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
-    print(f'Wrote {args.out}: uint8 [N, {", ".join(map(str, shape[1:]))}] to '
-          f'scores, for any N. Largest deviation of a score: {error:.1e}.')
+    print(
+        f'Wrote {args.out}: uint8 [N, {", ".join(map(str, shape[1:]))}] to '
+        f'scores, for any N. Largest deviation of a score: {error:.1e}.'
+    )
 
 
 if __name__ == '__main__':

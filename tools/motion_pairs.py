@@ -3,6 +3,7 @@
 What an earlier run finished is not done again; an interrupted training
 resumes.
 """
+
 import argparse
 import json
 import os
@@ -26,8 +27,8 @@ REPO = Path(__file__).resolve().parent.parent
 def parse_args(description, work_dir, add_arguments=lambda parser: None):
     """The arguments that both tools have, and those of one of them."""
     parser = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--work-dir', type=Path, default=Path(work_dir))
@@ -35,11 +36,11 @@ def parse_args(description, work_dir, add_arguments=lambda parser: None):
         '--dataset-args',
         nargs=argparse.REMAINDER,
         default=[],
-        help='everything after it goes to make_motion_pairs.py')
-    parser.add_argument('--cfg-options',
-                        nargs='+',
-                        default=[],
-                        help='passed to mim train and mim test')
+        help='everything after it goes to make_motion_pairs.py',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='passed to mim train and mim test'
+    )
     return parser.parse_args()
 
 
@@ -59,9 +60,14 @@ def prepare(args):
     """
     _check_settings(
         args.work_dir,
-        dict(cfg_options=args.cfg_options, dataset_args=args.dataset_args))
-    run(sys.executable, REPO / 'tools/data/make_motion_pairs.py',
-        'data/motion_pairs', *args.dataset_args)
+        dict(cfg_options=args.cfg_options, dataset_args=args.dataset_args),
+    )
+    run(
+        sys.executable,
+        REPO / 'tools/data/make_motion_pairs.py',
+        'data/motion_pairs',
+        *args.dataset_args,
+    )
     return Path('data/motion_pairs/label_map.txt').read_text().splitlines()
 
 
@@ -73,7 +79,8 @@ def _check_settings(work_dir, settings):
         if found != settings:
             raise SystemExit(
                 f'{work_dir}: expected results of {settings}, got results of '
-                f'{found}. Choose another --work-dir, or delete this one.')
+                f'{found}. Choose another --work-dir, or delete this one.'
+            )
     work_dir.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(settings))
 
@@ -91,12 +98,33 @@ def train_and_test(config, work_dir, seed, cfg_options):
     else:
         mim = (sys.executable, '-m', 'mim')
         options = ('--cfg-options', *cfg_options) if cfg_options else ()
-        run(*mim, 'train', 'mmaction', config, '--work-dir', work_dir,
-            '--seed', seed, '--resume', *options)
+        run(
+            *mim,
+            'train',
+            'mmaction',
+            config,
+            '--work-dir',
+            work_dir,
+            '--seed',
+            seed,
+            '--resume',
+            *options,
+        )
         checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
         draft = work_dir / 'draft.pkl'
-        run(*mim, 'test', 'mmaction', config, '--checkpoint', checkpoint,
-            '--work-dir', work_dir / 'test', '--dump', draft, *options)
+        run(
+            *mim,
+            'test',
+            'mmaction',
+            config,
+            '--checkpoint',
+            checkpoint,
+            '--work-dir',
+            work_dir / 'test',
+            '--dump',
+            draft,
+            *options,
+        )
         os.replace(draft, dump)
     predictions = load_dump(dump)
     return predictions.scores, predictions.labels
@@ -107,7 +135,7 @@ def accuracies(scores, labels):
     predicted = scores.argmax(dim=1)
     return {
         'top-1': (predicted == labels).float().mean().item(),
-        'pair accuracy': (predicted // 2 == labels // 2).float().mean().item()
+        'pair accuracy': (predicted // 2 == labels // 2).float().mean().item(),
     }
 
 
@@ -127,11 +155,12 @@ def table(header, rows):
 def write_report(path, paragraphs, args, started):
     """Write a report and say how it was made."""
     paragraphs = [
-        *paragraphs, f'Seeds {", ".join(map(str, args.seeds))}. aia_mmaction '
+        *paragraphs,
+        f'Seeds {", ".join(map(str, args.seeds))}. aia_mmaction '
         f'{aia_mmaction.__version__}, mmaction2 {mmaction.__version__}, '
         f'torch {torch.__version__}, {torch.get_num_threads()} threads, '
         f'{platform.machine()}. This run took {time.time() - started:.0f} s; '
-        'it takes less where networks were trained before.'
+        'it takes less where networks were trained before.',
     ]
     write_text(path, '\n\n'.join(paragraphs) + '\n')
     print(f'\nSee {path}')

@@ -17,6 +17,7 @@ Examples:
     python tools/submit.py epic --verbs verbs.pkl --nouns nouns.pkl \\
         --list data/epic/test.txt --out test.json
 """
+
 import argparse
 import json
 import sys
@@ -33,19 +34,20 @@ ACTIONS = 100  # that EPIC-Kitchens takes of a video
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     subparsers = parser.add_subparsers(dest='leaderboard', required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument('--list',
-                        type=Path,
-                        required=True,
-                        help='official test list, as the config reads it')
+    common.add_argument(
+        '--list',
+        type=Path,
+        required=True,
+        help='official test list, as the config reads it',
+    )
     common.add_argument('--out', type=Path, required=True)
-    common.add_argument('--weights',
-                        type=float,
-                        nargs='+',
-                        help='of the dumps. Default: all the same')
+    common.add_argument(
+        '--weights', type=float, nargs='+', help='of the dumps. Default: all the same'
+    )
     for name in ('sthv1', 'sthv2'):
         something = subparsers.add_parser(name, parents=[common])
         something.add_argument('dumps', type=Path, nargs='+')
@@ -56,7 +58,8 @@ def parse_args():
                 default=SHIPPED / 'sthv1.txt',
                 help='names of the classes in the order of their numbers; for '
                 'lists of prepare.py --label-order sorted, their labels.txt. '
-                "Default: MMAction2's order")
+                "Default: MMAction2's order",
+            )
     epic = subparsers.add_parser('epic', parents=[common])
     epic.add_argument('--verbs', type=Path, nargs='+', required=True)
     epic.add_argument('--nouns', type=Path, nargs='+', required=True)
@@ -65,8 +68,7 @@ def parse_args():
 
 def predict(dumps, args):
     """Probabilities [N, classes] and the videos' identifiers."""
-    mean = combine([in_order_of(args.list, load_dump(p)) for p in dumps],
-                   args.weights)
+    mean = combine([in_order_of(args.list, load_dump(p)) for p in dumps], args.weights)
     return [PurePosixPath(name).stem for name in mean.names], mean.scores
 
 
@@ -74,8 +76,10 @@ def sthv1(args):
     labels = list_from_file(args.labels)
     ids, scores = predict(args.dumps, args)
     if scores.shape[1] != len(labels):
-        raise DumpError(f'{args.labels}: expected {scores.shape[1]} classes, '
-                        f'as the dumps have, got {len(labels)}.')
+        raise DumpError(
+            f'{args.labels}: expected {scores.shape[1]} classes, '
+            f'as the dumps have, got {len(labels)}.'
+        )
     best = scores.argmax(1)
     return ''.join(f'{i};{labels[k]}\n' for i, k in zip(ids, best))
 
@@ -100,15 +104,22 @@ def epic(args):
             action={
                 f'{k // len(noun)},{k % len(noun)}': p
                 for p, k in zip(best.values.tolist(), best.indices.tolist())
-            })
+            },
+        )
     # Supervision levels: pretraining, labels and data of this challenge
-    return json.dumps(
-        dict(version='0.2',
-             challenge='action_recognition',
-             sls_pt=2,
-             sls_tl=3,
-             sls_td=3,
-             results=results)) + '\n'
+    return (
+        json.dumps(
+            dict(
+                version='0.2',
+                challenge='action_recognition',
+                sls_pt=2,
+                sls_tl=3,
+                sls_td=3,
+                results=results,
+            )
+        )
+        + '\n'
+    )
 
 
 def main():

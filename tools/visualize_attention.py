@@ -19,6 +19,7 @@ Examples:
         configs/tsn_r18_cinst_motion-pairs.py aia.pth clip.avi \\
         --plain configs/tsn_r18_motion-pairs.py plain.pth
 """
+
 import argparse
 import copy
 import re
@@ -35,9 +36,16 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import init_default_scope
 
 from aia_mmaction.backbones.blocks import find_pathways, find_stages
-from aia_mmaction.visualization import (Panel, contact_sheet, gate_maps,
-                                        layers_by_stage, recorded_gates,
-                                        step_images, write_gif, write_mp4)
+from aia_mmaction.visualization import (
+    Panel,
+    contact_sheet,
+    gate_maps,
+    layers_by_stage,
+    recorded_gates,
+    step_images,
+    write_gif,
+    write_mp4,
+)
 from aia_mmaction.visualization.gates import COMBINATIONS
 
 
@@ -47,42 +55,49 @@ class InputError(ValueError):
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('video',
-                        type=Path,
-                        help='a video, or a folder of frames where the config '
-                        'reads frames')
-    parser.add_argument('--stages',
-                        nargs='+',
-                        metavar='STAGE',
-                        help="'1' to '4', 'slow 4' or 'fast 4' of a SlowFast, "
-                        "'neck'. Default: all that have attention")
-    parser.add_argument('--combine',
-                        choices=COMBINATIONS,
-                        default='product',
-                        help='the gates of T, H and W. Their product is large '
-                        'where all of them are open; their mean is what the '
-                        'layer multiplies by. Default: product')
-    parser.add_argument('--labels',
-                        type=Path,
-                        help="the classes' names, one per line")
-    parser.add_argument('--plain',
-                        nargs=2,
-                        metavar=('CONFIG', 'CHECKPOINT'),
-                        help='a network to compare with by Grad-CAM')
-    parser.add_argument('--target-layer',
-                        help="of Grad-CAM, as MMAction2's vis_cam takes it. "
-                        "Default: the last norm of the backbone's last block")
+    parser.add_argument(
+        'video',
+        type=Path,
+        help='a video, or a folder of frames where the config reads frames',
+    )
+    parser.add_argument(
+        '--stages',
+        nargs='+',
+        metavar='STAGE',
+        help="'1' to '4', 'slow 4' or 'fast 4' of a SlowFast, "
+        "'neck'. Default: all that have attention",
+    )
+    parser.add_argument(
+        '--combine',
+        choices=COMBINATIONS,
+        default='product',
+        help='the gates of T, H and W. Their product is large '
+        'where all of them are open; their mean is what the '
+        'layer multiplies by. Default: product',
+    )
+    parser.add_argument('--labels', type=Path, help="the classes' names, one per line")
+    parser.add_argument(
+        '--plain',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='a network to compare with by Grad-CAM',
+    )
+    parser.add_argument(
+        '--target-layer',
+        help="of Grad-CAM, as MMAction2's vis_cam takes it. "
+        "Default: the last norm of the backbone's last block",
+    )
     parser.add_argument('--out-dir', type=Path, default='attention')
-    parser.add_argument('--fps',
-                        type=float,
-                        default=4,
-                        help='of the moving pictures. Default: 4')
-    parser.add_argument('--device',
-                        default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--fps', type=float, default=4, help='of the moving pictures. Default: 4'
+    )
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
 
@@ -101,17 +116,19 @@ class Network:
 
     def predict(self):
         with torch.no_grad():
-            sample, = self.model.test_step(copy.deepcopy(self.data))
+            (sample,) = self.model.test_step(copy.deepcopy(self.data))
         self.scores = sample.pred_score.cpu()
 
     def views(self, images):
         """``[..., H, W, 3]`` of all clips and crops to ``[N, T, H, W, 3]``."""
         if isinstance(self.model, Recognizer3D):
             return images
-        sampler = next(t for t in self.cfg.test_pipeline
-                       if 'num_clips' in t or 'SampleFrames' in t['type'])
-        return images.reshape(-1, sampler.get('num_clips', 1),
-                              *images.shape[-3:])
+        sampler = next(
+            t
+            for t in self.cfg.test_pipeline
+            if 'num_clips' in t or 'SampleFrames' in t['type']
+        )
+        return images.reshape(-1, sampler.get('num_clips', 1), *images.shape[-3:])
 
     def frames(self):
         """Those of the view in the middle, ``[T, H, W, 3]``."""
@@ -122,17 +139,21 @@ class Network:
     def prediction(self, labels):
         names = labels or [f'class {i}' for i in range(len(self.scores))]
         if len(names) != len(self.scores):
-            raise InputError(f'--labels: expected {len(self.scores)} names, '
-                             f'one per class, got {len(names)}.')
+            raise InputError(
+                f'--labels: expected {len(self.scores)} names, '
+                f'one per class, got {len(names)}.'
+            )
         best = self.scores.topk(min(2, len(names)))
-        return ', '.join(f'{names[i]} ({score:.3f})'
-                         for score, i in zip(*map(torch.Tensor.tolist, best)))
+        return ', '.join(
+            f'{names[i]} ({score:.3f})'
+            for score, i in zip(*map(torch.Tensor.tolist, best))
+        )
 
     def target_layer(self):
         """The module of the last norm of the last block, for vis_cam."""
         *_, pathway = find_pathways(self.model.backbone).values()
         place = find_stages(pathway)[-1][-1][-1]
-        name, = (n for n, m in self.model.named_modules() if m is place)
+        (name,) = (n for n, m in self.model.named_modules() if m is place)
         return name.replace('.', '/')
 
     def grad_cam(self, target_layer):
@@ -140,9 +161,11 @@ class Network:
         try:
             images, _ = GradCAM(self.model, target_layer)(self.data)
         except KeyError as error:
-            raise InputError('--target-layer: expected the path of a module, '
-                             f'such as {self.target_layer()}, got '
-                             f'{target_layer}, with no {error}.') from error
+            raise InputError(
+                '--target-layer: expected the path of a module, '
+                f'such as {self.target_layer()}, got '
+                f'{target_layer}, with no {error}.'
+            ) from error
         # [N, T, H, W, 3] or [1, N * T, H, W, 3]
         return middle(self.views(images)).clamp(0, 1).numpy()
 
@@ -159,37 +182,49 @@ def read_video(video, cfg):
         raise InputError(f'{video}: there is no such file.')
     if reads_frames != video.is_dir():
         kinds = ('a video', 'a folder of frames')
-        raise InputError(f'{video}: expected {kinds[reads_frames]}, which the '
-                         f'config reads, got {kinds[video.is_dir()]}.')
+        raise InputError(
+            f'{video}: expected {kinds[reads_frames]}, which the '
+            f'config reads, got {kinds[video.is_dir()]}.'
+        )
     if not reads_frames:
-        return dict(filename=str(video),
-                    label=-1,
-                    start_index=dataset.get('start_index', 0),
-                    modality='RGB')
+        return dict(
+            filename=str(video),
+            label=-1,
+            start_index=dataset.get('start_index', 0),
+            modality='RGB',
+        )
     template = dataset.get('filename_tmpl', 'img_{:05}.jpg')
     pattern = re.sub('{.*}', '*', template)
     total = len(list(video.glob(pattern)))
     if total == 0:
-        raise InputError(f'{video}: expected frames named {pattern}, as '
-                         'filename_tmpl of the config says, got none.')
-    return dict(frame_dir=str(video),
-                total_frames=total,
-                label=-1,
-                start_index=dataset.get('start_index', 1),
-                filename_tmpl=template,
-                modality='RGB')
+        raise InputError(
+            f'{video}: expected frames named {pattern}, as '
+            'filename_tmpl of the config says, got none.'
+        )
+    return dict(
+        frame_dir=str(video),
+        total_frames=total,
+        label=-1,
+        start_index=dataset.get('start_index', 1),
+        filename_tmpl=template,
+        modality='RGB',
+    )
 
 
 def gate_panels(network, args):
     """Panels of the chosen stages, of each layer beside one another."""
     stages = layers_by_stage(network.model)
     if not stages:
-        raise InputError(f'{args.config}: expected a network with attention, '
-                         'got one without. Set plugins of its backbone.')
+        raise InputError(
+            f'{args.config}: expected a network with attention, '
+            'got one without. Set plugins of its backbone.'
+        )
     unknown = set(args.stages or ()) - set(stages)
     if unknown:
-        raise InputError(f'--stages: expected some of {", ".join(stages)}, '
-                         f'which have attention, got {sorted(unknown)[0]}.')
+        raise InputError(
+            f'--stages: expected some of {", ".join(stages)}, '
+            f'which have attention, got {sorted(unknown)[0]}.'
+        )
     with recorded_gates(network.model) as gates:
         network.predict()
     frames = network.frames()
@@ -197,11 +232,14 @@ def gate_panels(network, args):
     for stage in args.stages or stages:
         for layer in stages[stage]:
             title = stage if stage == 'neck' else f'stage {stage}'
-            rows.append([
-                Panel(f'{title}, {name}', frames,
-                      middle(values).float().cpu().numpy()) for name, values in
-                gate_maps(layer, gates[layer], args.combine)
-            ])
+            rows.append(
+                [
+                    Panel(
+                        f'{title}, {name}', frames, middle(values).float().cpu().numpy()
+                    )
+                    for name, values in gate_maps(layer, gates[layer], args.combine)
+                ]
+            )
     return frames, rows
 
 
@@ -229,21 +267,29 @@ def draw(args):
     if args.plain:
         plain = Network(*args.plain, args)
         plain.predict()
-        title = '\n'.join([
-            f'{args.video.name}, Grad-CAM of {target}',
-            f'plain: {plain.prediction(labels)}',
-            f'AIA: {network.prediction(labels)}'
-        ])
-        contact_sheet(compared, [
-            input_panel,
-            Panel('plain', plain.grad_cam(target)),
-            Panel('AIA', network.grad_cam(target))
-        ], title)
-    print('wrote', *written[:None if args.plain else -1])
+        title = '\n'.join(
+            [
+                f'{args.video.name}, Grad-CAM of {target}',
+                f'plain: {plain.prediction(labels)}',
+                f'AIA: {network.prediction(labels)}',
+            ]
+        )
+        contact_sheet(
+            compared,
+            [
+                input_panel,
+                Panel('plain', plain.grad_cam(target)),
+                Panel('AIA', network.grad_cam(target)),
+            ],
+            title,
+        )
+    print('wrote', *written[: None if args.plain else -1])
     use_frames = ' --use-frames' * args.video.is_dir()
-    print("Grad-CAM by MMAction2's own tool: mim run mmaction vis_cam "
-          f'{args.config} {args.checkpoint} {args.video}{use_frames} '
-          f'--target-layer-name {target} --out-filename cam.gif')
+    print(
+        "Grad-CAM by MMAction2's own tool: mim run mmaction vis_cam "
+        f'{args.config} {args.checkpoint} {args.video}{use_frames} '
+        f'--target-layer-name {target} --out-filename cam.gif'
+    )
 
 
 def main():

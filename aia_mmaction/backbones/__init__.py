@@ -1,4 +1,5 @@
 """MMAction2's backbones with `plugins=`, registered in MODELS."""
+
 from .base import AIABackbone
 from .c2d import AIAC2D
 from .c3d import AIAC3D
@@ -20,9 +21,23 @@ from .tanet import AIATANet
 from .x3d import AIAX3D
 
 __all__ = [
-    'AIABackbone', 'AIAC2D', 'AIAC3D', 'AIAMobileNetV2', 'AIAMobileNetV2TSM',
-    'AIAMobileOneTSM', 'AIAResNet', 'AIAResNet2Plus1d', 'AIAResNet3d',
-    'AIAResNet3dCSN', 'AIAResNet3dSlowFast', 'AIAResNet3dSlowOnly',
-    'AIAResNetTIN', 'AIAResNetTSM', 'AIATANet', 'AIAX3D', 'PAPER_MODULES',
-    'attention_layers', 'insert_plugins'
+    'AIABackbone',
+    'AIAC2D',
+    'AIAC3D',
+    'AIAMobileNetV2',
+    'AIAMobileNetV2TSM',
+    'AIAMobileOneTSM',
+    'AIAResNet',
+    'AIAResNet2Plus1d',
+    'AIAResNet3d',
+    'AIAResNet3dCSN',
+    'AIAResNet3dSlowFast',
+    'AIAResNet3dSlowOnly',
+    'AIAResNetTIN',
+    'AIAResNetTSM',
+    'AIATANet',
+    'AIAX3D',
+    'PAPER_MODULES',
+    'attention_layers',
+    'insert_plugins',
 ]

@@ -14,10 +14,9 @@ class AIABackbone:
         **kwargs: Passed to the backbone.
     """
 
-    def __init__(self,
-                 *args,
-                 plugins: Union[str, Sequence[dict]] = 'CinST',
-                 **kwargs) -> None:
+    def __init__(
+        self, *args, plugins: Union[str, Sequence[dict]] = 'CinST', **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         insert_plugins(self, plugins)
 

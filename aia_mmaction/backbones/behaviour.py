@@ -4,6 +4,7 @@ It is attached to the instance, so that it holds for the registered backbones
 and for any model object alike. Partials of functions on module level survive
 copying and pickling.
 """
+
 from functools import partial
 from typing import Any
 
@@ -39,8 +40,7 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
     finally:
         backbone.may_miss_attention = False
     # Without a checkpoint 3-D networks re-initialise every Conv3d below them.
-    if isinstance(backbone,
-                  (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
+    if isinstance(backbone, (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
         for _, layer in attention_layers(backbone):
             layer.init_weights()
 
@@ -65,10 +65,7 @@ def _check_input(backbone: nn.Module, args: tuple) -> None:
 
 def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
     """Say in one line that a plain checkpoint came without attention."""
-    keys = {
-        key
-        for key in backbone.state_dict() if 'num_batches_tracked' not in key
-    }
+    keys = {key for key in backbone.state_dict() if 'num_batches_tracked' not in key}
     own = {
         f'{name}.{key}'
         for name, layer in attention_layers(backbone)
@@ -86,4 +83,5 @@ def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
             f'{type(backbone).__name__}: {len(absent)} of {len(own)} keys of '
             'the attention are not in the checkpoint and keep their initial '
             f'values; {len(others)} other keys of the backbone are missing.',
-            logger='current')
+            logger='current',
+        )

@@ -4,6 +4,7 @@ All of it is read off the built network. Blocks are looked for below a stage,
 not in it, because MMAction2 wraps them (temporal shift, non-local, TAM) and
 whole stages (temporal pooling).
 """
+
 from typing import Dict, List, Optional
 
 from mmaction.models import C3D, MobileNetV2, ResNet3dSlowFast
@@ -38,8 +39,14 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
         TypeError: If there are none.
     """
     if isinstance(pathway, C3D):  # five stages of plain convolutions
-        stages = [[[conv] for name, conv in pathway.named_children()
-                   if name.startswith(f'conv{i}')] for i in range(1, 6)]
+        stages = [
+            [
+                [conv]
+                for name, conv in pathway.named_children()
+                if name.startswith(f'conv{i}')
+            ]
+            for i in range(1, 6)
+        ]
     elif _is_mobileone(pathway):
         stages = [_pairs(getattr(pathway, name)) for name in pathway.stages]
     else:
@@ -47,10 +54,10 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
             names = [n for n in pathway.layers if n.startswith('layer')]
         else:
             names = getattr(pathway, 'res_layers', ())
-        stages = [[
-            block for block in map(_block,
-                                   getattr(pathway, name).modules()) if block
-        ] for name in names]
+        stages = [
+            [block for block in map(_block, getattr(pathway, name).modules()) if block]
+            for name in names
+        ]
         if not any(stages):
             stages = _stages_of_norms(pathway)
             _check_chains(pathway, stages)
@@ -59,7 +66,8 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
             'insert_plugins: expected a backbone with blocks of convolutions '
             'and batch norms, such as ResNet, ResNetTSM or ResNet2Plus1d, got '
             f'{type(pathway).__name__}. In a Recognizer3D, AIANeck puts the '
-            'same attention behind a backbone that gives one feature map.')
+            'same attention behind a backbone that gives one feature map.'
+        )
     return stages
 
 
@@ -69,14 +77,16 @@ def _block(module: nn.Module) -> Optional[Block]:
         convs = list(module.conv)
     elif getattr(getattr(module, 'conv1', None), 'with_norm', False):
         convs = [
-            getattr(module, name) for name in ('conv1', 'conv2', 'conv3')
+            getattr(module, name)
+            for name in ('conv1', 'conv2', 'conv3')
             if hasattr(module, name)
         ]
     else:
         return None
     # A convolution can be wrapped (temporal shift) or be two (CSN's ip).
-    return [[m for m in conv.modules() if isinstance(m, ConvModule)][-1]
-            for conv in convs]
+    return [
+        [m for m in conv.modules() if isinstance(m, ConvModule)][-1] for conv in convs
+    ]
 
 
 def _is_mobileone(module: nn.Module) -> bool:
@@ -86,10 +96,8 @@ def _is_mobileone(module: nn.Module) -> bool:
 
 def _pairs(stage: nn.Module) -> List[Block]:
     """MobileOne's blocks are pairs, a depthwise and a pointwise part."""
-    parts = [
-        m for m in stage.modules() if type(m).__name__ == 'MobileOneBlock'
-    ]
-    return [parts[i:i + 2] for i in range(0, len(parts), 2)]
+    parts = [m for m in stage.modules() if type(m).__name__ == 'MobileOneBlock']
+    return [parts[i : i + 2] for i in range(0, len(parts), 2)]
 
 
 def _stages_of_norms(network: nn.Module) -> List[List[Block]]:
@@ -99,7 +107,9 @@ def _stages_of_norms(network: nn.Module) -> List[List[Block]]:
     """
     blocks = [_norms(part) for part in _parts(network) if _is_block(part)]
     return ([blocks] if blocks else []) + [
-        stage for part in _parts(network) if not _is_block(part)
+        stage
+        for part in _parts(network)
+        if not _is_block(part)
         for stage in _stages_of_norms(part)
     ]
 
@@ -110,25 +120,27 @@ def _check_chains(network: nn.Module, stages: List[List[Block]]) -> None:
     The second norm is then no place after the second convolution.
     """
     parallel = [
-        name for name, m in network.named_modules()
-        if isinstance(m, NORMS) and any(
-            part.startswith(PARALLEL) for part in name.split('.'))
+        name
+        for name, m in network.named_modules()
+        if isinstance(m, NORMS)
+        and any(part.startswith(PARALLEL) for part in name.split('.'))
     ]
-    long = [
-        len(block) for stage in stages for block in stage if len(block) > 3
-    ]
+    long = [len(block) for stage in stages for block in stage if len(block) > 3]
     nested = [
-        name for name, m in network.named_modules()
-        if name and not isinstance(m, nn.Sequential) and any(
-            isinstance(part, NORMS)
-            for part in _parts(m)) and any(map(_holds_block, _parts(m)))
+        name
+        for name, m in network.named_modules()
+        if name
+        and not isinstance(m, nn.Sequential)
+        and any(isinstance(part, NORMS) for part in _parts(m))
+        and any(map(_holds_block, _parts(m)))
     ]
     if parallel or long or nested:
         raise TypeError(
             'insert_plugins: expected blocks that are a chain of two or three '
             f'batch norms, got {type(network).__name__} with branches inside '
             f'of its blocks ({(parallel + nested + [""])[0] or max(long)}). '
-            'Take a network without, e.g. a ResNet.')
+            'Take a network without, e.g. a ResNet.'
+        )
 
 
 def _is_block(module: nn.Module) -> bool:
@@ -136,9 +148,11 @@ def _is_block(module: nn.Module) -> bool:
 
     A bare container is a stem, a stage or the inside of a block.
     """
-    return (not isinstance(module, (nn.Sequential, nn.ModuleList))
-            and len(_norms(module)) > 1
-            and not any(map(_holds_block, _parts(module))))
+    return (
+        not isinstance(module, (nn.Sequential, nn.ModuleList))
+        and len(_norms(module)) > 1
+        and not any(map(_holds_block, _parts(module)))
+    )
 
 
 def _holds_block(module: nn.Module) -> bool:
@@ -153,7 +167,4 @@ def _norms(module: nn.Module) -> Block:
 
 
 def _parts(module: nn.Module) -> List[nn.Module]:
-    return [
-        part for name, part in module.named_children()
-        if name not in SIDE_PATHS
-    ]
+    return [part for name, part in module.named_children() if name not in SIDE_PATHS]

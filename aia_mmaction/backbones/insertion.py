@@ -1,4 +1,5 @@
 """Insert attention layers into the blocks of a backbone."""
+
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmaction.models import C2D
@@ -13,9 +14,11 @@ from .places import PluggedActivation, attention_layers, has_activation, plug
 from .plugins import POSITIONS, Plugin, parse_list
 
 
-def insert_plugins(model: nn.Module,
-                   plugins: Union[str, Sequence[dict]],
-                   num_segments: Optional[int] = None) -> nn.Module:
+def insert_plugins(
+    model: nn.Module,
+    plugins: Union[str, Sequence[dict]],
+    num_segments: Optional[int] = None,
+) -> nn.Module:
     """Insert attention layers into a backbone, in place.
 
     Args:
@@ -59,15 +62,11 @@ def insert_plugins(model: nn.Module,
     inserts = []
     for name, pathway in pathways.items():
         stages = find_stages(pathway)
-        parsed = [
-            Plugin.parse(p, len(stages), tuple(pathways)) for p in plugins
-        ]
+        parsed = [Plugin.parse(p, len(stages), tuple(pathways)) for p in plugins]
         parsed = [plugin for plugin in parsed if name in plugin.pathways]
         if parsed:
-            frames = _agreed_num_segments(model, pathway, stages, parsed,
-                                          num_segments)
-            inserts.append(
-                (pathway, frames, _plan(pathway, stages, parsed, frames)))
+            frames = _agreed_num_segments(model, pathway, stages, parsed, num_segments)
+            inserts.append((pathway, frames, _plan(pathway, stages, parsed, frames)))
     for pathway, frames, layers in inserts:
         if layers and not attention_layers(pathway):
             attach_behaviour(pathway)
@@ -82,9 +81,11 @@ def insert_plugins(model: nn.Module,
 
 
 def _plan(
-        pathway: nn.Module, stages: List[List[Block]],
-        plugins: Sequence[Plugin],
-        num_segments: Optional[int]) -> List[Tuple[nn.Module, str, nn.Module]]:
+    pathway: nn.Module,
+    stages: List[List[Block]],
+    plugins: Sequence[Plugin],
+    num_segments: Optional[int],
+) -> List[Tuple[nn.Module, str, nn.Module]]:
     """What to insert where into one pathway of a backbone."""
     layers = []
     for plugin in plugins:
@@ -92,41 +93,51 @@ def _plan(
             for i in plugin.picked_blocks(stage, len(blocks)):
                 # The paper's place, or the nearest to it in C3D, whose blocks
                 # are single convolutions.
-                position = (plugin.position
-                            or f'after_norm{min(2, len(blocks[i]))}')
-                layers.append((_find_place(blocks[i], position), position,
-                               _build_layer(plugin.cfg, pathway, stage,
-                                            num_segments)))
+                position = plugin.position or f'after_norm{min(2, len(blocks[i]))}'
+                layers.append(
+                    (
+                        _find_place(blocks[i], position),
+                        position,
+                        _build_layer(plugin.cfg, pathway, stage, num_segments),
+                    )
+                )
     return layers
 
 
 def _find_place(block: Block, position: str) -> nn.Module:
     has = [
-        p for p in POSITIONS if int(p[-1]) <= len(block) and (
-            'norm' in p or has_activation(block[int(p[-1]) - 1]))
+        p
+        for p in POSITIONS
+        if int(p[-1]) <= len(block)
+        and ('norm' in p or has_activation(block[int(p[-1]) - 1]))
     ]
     if position not in has:
         raise ValueError(
             'plugins: expected a position that the blocks of this backbone '
-            f'have ({", ".join(has)}), got {position!r}.')
+            f'have ({", ".join(has)}), got {position!r}.'
+        )
     place = block[int(position[-1]) - 1]
     activation = getattr(place, 'activate', getattr(place, 'act', None))
-    if (activation is not None and activation.state_dict()
-            and not isinstance(activation, PluggedActivation)):
+    if (
+        activation is not None
+        and activation.state_dict()
+        and not isinstance(activation, PluggedActivation)
+    ):
         raise ValueError(
             'insert_plugins: expected an activation without parameters, got '
             f'{activation}, whose checkpoint keys would change. Use '
-            "act_cfg=dict(type='ReLU').")
+            "act_cfg=dict(type='ReLU')."
+        )
     return place
 
 
-def _build_layer(cfg: dict, backbone: nn.Module, stage: int,
-                 num_segments: Optional[int]) -> nn.Module:
+def _build_layer(
+    cfg: dict, backbone: nn.Module, stage: int, num_segments: Optional[int]
+) -> nn.Module:
     if num_segments is None:
         return build_layer(cfg)  # a 3-D network
     # Some networks halve the frames between the first two stages.
-    halves = getattr(backbone, 'temporal_pool', False) or isinstance(
-        backbone, C2D)
+    halves = getattr(backbone, 'temporal_pool', False) or isinstance(backbone, C2D)
     if halves and stage > 0:
         num_segments //= 2
     return build_layer(_with_num_segments(cfg, num_segments))
@@ -136,8 +147,7 @@ def _with_num_segments(cfg: dict, num_segments: int) -> dict:
     cfg = {**cfg, 'num_segments': num_segments}
     if 'branches' in cfg:
         cfg['branches'] = [
-            _with_num_segments(branch, num_segments)
-            for branch in cfg['branches']
+            _with_num_segments(branch, num_segments) for branch in cfg['branches']
         ]
     return cfg
 
@@ -145,7 +155,7 @@ def _with_num_segments(cfg: dict, num_segments: int) -> dict:
 def _given_num_segments(cfg: dict) -> Iterator[Tuple[str, int]]:
     """What a layer's config, or one of its branches, says itself."""
     if cfg.get('num_segments') is not None:
-        yield f"the plugin {cfg['type']}", cfg['num_segments']
+        yield f'the plugin {cfg["type"]}', cfg['num_segments']
     for branch in cfg.get('branches', ()):
         yield from _given_num_segments(branch)
 
@@ -156,9 +166,13 @@ def _is_3d(place: nn.Module) -> bool:
     return isinstance(place, nn.BatchNorm3d)
 
 
-def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
-                         stages: List[List[Block]], plugins: Sequence[Plugin],
-                         num_segments: Optional[int]) -> Optional[int]:
+def _agreed_num_segments(
+    model: nn.Module,
+    backbone: nn.Module,
+    stages: List[List[Block]],
+    plugins: Sequence[Plugin],
+    num_segments: Optional[int],
+) -> Optional[int]:
     """The frames per clip that everybody who names them agrees on."""
     given = [('the argument', num_segments)]
     for plugin in plugins:
@@ -169,16 +183,20 @@ def _agreed_num_segments(model: nn.Module, backbone: nn.Module,
                 raise ValueError(
                     'insert_plugins: expected no num_segments for '
                     f'{type(backbone).__name__}, whose 5-D features keep the '
-                    f'frames apart, got {n} in {where}. Leave it out.')
+                    f'frames apart, got {n} in {where}. Leave it out.'
+                )
         return None
     head = getattr(model, 'cls_head', None)
-    given[1:1] = [('the backbone', getattr(backbone, 'num_segments', None)),
-                  ('the head', getattr(head, 'num_segments', None))]
+    given[1:1] = [
+        ('the backbone', getattr(backbone, 'num_segments', None)),
+        ('the head', getattr(head, 'num_segments', None)),
+    ]
     given = [(where, n) for where, n in given if n is not None]
     if len({n for _, n in given}) != 1:
         got = ', '.join(f'{n} in {where}' for where, n in given)
         raise ValueError(
             'insert_plugins: expected one num_segments, the frames per clip, '
             f'for the whole model, got {got or "none"}. Give it the value of '
-            'num_clips in the pipeline (of clip_len for C2D).')
+            'num_clips in the pipeline (of clip_len for C2D).'
+        )
     return given[0][1]

@@ -7,11 +7,12 @@ try:
 except ImportError:  # it is mmpretrain's MobileOne
 
     class MobileOneTSM:
-
         def __init__(self, *args, **kwargs) -> None:
-            raise ImportError('AIAMobileOneTSM: expected mmpretrain, which '
-                              'MobileOneTSM is built on, got no such package. '
-                              'Run: pip install mmpretrain')
+            raise ImportError(
+                'AIAMobileOneTSM: expected mmpretrain, which '
+                'MobileOneTSM is built on, got no such package. '
+                'Run: pip install mmpretrain'
+            )
 
 
 @MODELS.register_module()

@@ -4,6 +4,7 @@ Frames are folded into the batch of a 2-D network, so a wrong ``num_segments``
 mixes frames of different clips without an error whenever it happens to divide
 the batch.
 """
+
 import ast
 import logging
 from typing import Any, Iterator, Sequence, Tuple
@@ -29,8 +30,11 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     num_segments = getattr(backbone, 'num_segments', None)
     # MMEngine's RuntimeInfoHook leaves the config here before a run.
     text = MessageHub.get_current_instance().runtime_info.get('cfg')
-    if (num_segments is None or text is None
-            or getattr(backbone, 'num_segments_checked', False)):
+    if (
+        num_segments is None
+        or text is None
+        or getattr(backbone, 'num_segments_checked', False)
+    ):
         return
     cfg = _read(text)
     model = cfg.get('model') or {}
@@ -38,24 +42,19 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     another = _type_name(cfg_of_owner) != type(backbone).__name__
     if _type_name(model) == 'AIARecognizer2D':
         owner, cfg_of_owner, another = 'model', model, False
-    if (another
-            or cfg_of_owner.get('num_segments', num_segments) != num_segments):
+    if another or cfg_of_owner.get('num_segments', num_segments) != num_segments:
         return  # The config of another model, trained earlier in this process.
 
     head = model.get('cls_head') or {}
     # TSMHead counts for itself, TSNHead takes what it is given.
     default = 8 if _type_name(head) == 'TSMHead' else num_segments
     # None is what clip_feature_extraction gives its FeatureHead.
-    used = [('model.cls_head.num_segments', head.get('num_segments')
-             or default)]
+    used = [('model.cls_head.num_segments', head.get('num_segments') or default)]
     neck = model.get('neck') or {}
-    used.append(
-        ('model.neck.num_segments', neck.get('num_segments', num_segments)))
-    test = list(_frames_per_clip(cfg.get('test_dataloader'),
-                                 'test_dataloader'))
+    used.append(('model.neck.num_segments', neck.get('num_segments', num_segments)))
+    test = list(_frames_per_clip(cfg.get('test_dataloader'), 'test_dataloader'))
     if training:
-        used += _frames_per_clip(cfg.get('train_dataloader'),
-                                 'train_dataloader')
+        used += _frames_per_clip(cfg.get('train_dataloader'), 'train_dataloader')
         used += _frames_per_clip(cfg.get('val_dataloader'), 'val_dataloader')
     else:
         used += test
@@ -71,16 +70,18 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
             f'config reaches nothing that was built, which has {num_segments} '
             'frames per clip. Use a config or base with that number.',
             logger='current',
-            level=logging.WARNING)
+            level=logging.WARNING,
+        )
     later = _disagreement(backbone, owner, test)
     if later:
-        print_log(f'This will stop testing. {later}',
-                  logger='current',
-                  level=logging.WARNING)
+        print_log(
+            f'This will stop testing. {later}', logger='current', level=logging.WARNING
+        )
 
 
-def _disagreement(backbone: nn.Module, owner: str,
-                  found: Sequence[Tuple[str, int]]) -> str:
+def _disagreement(
+    backbone: nn.Module, owner: str, found: Sequence[Tuple[str, int]]
+) -> str:
     """What is wrong and how to mend it; empty if nothing is."""
     right = backbone.num_segments
     wrong = [(where, n) for where, n in found if n != right]
@@ -88,10 +89,12 @@ def _disagreement(backbone: nn.Module, owner: str,
         return ''
     got = ', '.join(f'{n} in {where}' for where, n in wrong)
     options = ' '.join(f'{where}={right}' for where, _ in wrong)
-    return (f'{type(backbone).__name__}: expected {right} frames per clip '
-            f'everywhere, as in {owner}.num_segments, got {got}. Give '
-            'num_clips of every pipeline and num_segments of backbone and '
-            f'head the same value, e.g. with --cfg-options {options}.')
+    return (
+        f'{type(backbone).__name__}: expected {right} frames per clip '
+        f'everywhere, as in {owner}.num_segments, got {got}. Give '
+        'num_clips of every pipeline and num_segments of backbone and '
+        f'head the same value, e.g. with --cfg-options {options}.'
+    )
 
 
 def _type_name(cfg: dict) -> str:
@@ -127,8 +130,7 @@ def _read(text: str) -> dict:
     """
 
     def value(node):
-        if isinstance(node, ast.Call) and getattr(node.func, 'id',
-                                                  None) == 'dict':
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict':
             return {kw.arg: value(kw.value) for kw in node.keywords}
         if isinstance(node, ast.Dict):
             return {
@@ -146,6 +148,7 @@ def _read(text: str) -> dict:
         return {}
     return {
         statement.targets[0].id: value(statement.value)
-        for statement in statements if isinstance(statement, ast.Assign)
+        for statement in statements
+        if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)
     }

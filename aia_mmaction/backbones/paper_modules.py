@@ -1,10 +1,11 @@
 """The ten modules of the paper's study (arXiv 2204.09303, section IV)."""
+
 from typing import Dict, List
 
-_C, _ST, _CINST, _STINC = (dict(type=name)
-                           for name in ('ChannelContext',
-                                        'SpatioTemporalContext', 'CinST',
-                                        'STinC'))
+_C, _ST, _CINST, _STINC = (
+    dict(type=name)
+    for name in ('ChannelContext', 'SpatioTemporalContext', 'CinST', 'STinC')
+)
 
 
 def _cascade(*layers: dict) -> List[dict]:

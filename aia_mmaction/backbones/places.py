@@ -3,6 +3,7 @@
 None of them renames a parameter of MMAction2, so plain and AIA checkpoints
 stay exchangeable.
 """
+
 from typing import List, Tuple
 
 from mmcv.cnn import ConvModule
@@ -32,8 +33,11 @@ class PluggedActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *layers, last = [*self.after_norm] or [None]
         # A hook of the last layer sees what comes out of it alone.
-        if (not isinstance(last, ContextAttention) or has_hooks(last)
-                or has_hooks(self.after_norm)):
+        if (
+            not isinstance(last, ContextAttention)
+            or has_hooks(last)
+            or has_hooks(self.after_norm)
+        ):
             return self.after_conv(self.activation(self.after_norm(x)))
         for layer in layers:
             x = layer(x)
@@ -87,15 +91,19 @@ def restore_hooks(backbone: nn.Module) -> None:
     not their hooks.
     """
     for module in backbone.modules():
-        if ('after_norm' in module._modules
-                and not isinstance(module, PluggedActivation)
-                and _attend not in module._forward_hooks.values()):
+        if (
+            'after_norm' in module._modules
+            and not isinstance(module, PluggedActivation)
+            and _attend not in module._forward_hooks.values()
+        ):
             module.register_forward_hook(_attend)
 
 
 def attention_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
     """Name and module of every layer that was inserted into ``model``."""
-    return [(f'{name}.{place}.{i}', layer)
-            for name, module in model.named_modules()
-            for place in ('after_norm', 'after_conv')
-            for i, layer in enumerate(module._modules.get(place, ()))]
+    return [
+        (f'{name}.{place}.{i}', layer)
+        for name, module in model.named_modules()
+        for place in ('after_norm', 'after_conv')
+        for i, layer in enumerate(module._modules.get(place, ()))
+    ]

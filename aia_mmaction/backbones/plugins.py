@@ -3,6 +3,7 @@
 The idiom is mmdet's: a list of ``dict(cfg=..., stages=..., position=...)``,
 applied in order, so two entries at a position are a cascade.
 """
+
 from difflib import get_close_matches
 from typing import NamedTuple, Optional, Sequence, Union
 
@@ -14,8 +15,7 @@ from .paper_modules import PAPER_MODULES
 # The authors attend in every second block of a stage this long or longer.
 LONG_STAGE = 23
 
-POSITIONS = tuple(f'after_{what}{i}' for what in ('norm', 'conv')
-                  for i in (1, 2, 3))
+POSITIONS = tuple(f'after_{what}{i}' for what in ('norm', 'conv') for i in (1, 2, 3))
 
 
 def parse_list(plugins: Union[None, str, Sequence[dict]]) -> Sequence[dict]:
@@ -27,18 +27,21 @@ def parse_list(plugins: Union[None, str, Sequence[dict]]) -> Sequence[dict]:
             raise ValueError(
                 "plugins: expected one of the paper's modules "
                 f'({", ".join(PAPER_MODULES)}) or a list of dicts, got '
-                f'{plugins!r}.{_did_you_mean(plugins, PAPER_MODULES)}')
+                f'{plugins!r}.{_did_you_mean(plugins, PAPER_MODULES)}'
+            )
         return PAPER_MODULES[plugins]
     if not is_seq_of(plugins, dict):
         raise TypeError(
             "plugins: expected the name of one of the paper's modules, such "
             "as 'CinST', or a list of dicts such as "
-            f"[dict(cfg=dict(type='CinST'))], got {plugins!r}.")
+            f"[dict(cfg=dict(type='CinST'))], got {plugins!r}."
+        )
     return plugins
 
 
 class Plugin(NamedTuple):
     """A validated entry of ``plugins``."""
+
     cfg: dict
     stages: Sequence[bool]
     position: Optional[str]
@@ -46,53 +49,64 @@ class Plugin(NamedTuple):
     pathways: Sequence[str]
 
     @classmethod
-    def parse(cls,
-              entry: dict,
-              num_stages: int,
-              pathways: Sequence[str] = ('', )) -> 'Plugin':
+    def parse(
+        cls, entry: dict, num_stages: int, pathways: Sequence[str] = ('',)
+    ) -> 'Plugin':
         """Validate an entry for a network of so many stages and these
         pathways."""
         if not isinstance(entry, dict) or 'cfg' not in entry:
             raise TypeError(
                 "plugins: expected entries like dict(cfg=dict(type='CinST'), "
-                f"position='after_norm2'), got {entry!r}.")
+                f"position='after_norm2'), got {entry!r}."
+            )
         unknown = set(entry) - set(cls._fields)
         if unknown:
             raise ValueError(
                 f'plugins: expected the keys {", ".join(cls._fields)}, got '
                 f'{", ".join(sorted(unknown))} in {entry!r}. Options of the '
                 "layer belong into its cfg: dict(cfg=dict(type='CinST', "
-                '...)).')
-        plugin = cls(cfg=entry['cfg'],
-                     stages=entry.get('stages', (True, ) * num_stages),
-                     position=entry.get('position'),
-                     blocks=entry.get('blocks'),
-                     pathways=entry.get('pathways', pathways))
+                '...)).'
+            )
+        plugin = cls(
+            cfg=entry['cfg'],
+            stages=entry.get('stages', (True,) * num_stages),
+            position=entry.get('position'),
+            blocks=entry.get('blocks'),
+            pathways=entry.get('pathways', pathways),
+        )
         _check_layer_cfg(plugin.cfg)
-        if (not is_seq_of(plugin.stages, int)
-                or len(plugin.stages) != num_stages
-                or not set(plugin.stages) <= {True, False}):
+        if (
+            not is_seq_of(plugin.stages, int)
+            or len(plugin.stages) != num_stages
+            or not set(plugin.stages) <= {True, False}
+        ):
             raise ValueError(
                 f'plugins: expected stages to hold {num_stages} bools, one '
                 f'per stage of the backbone, got {plugin.stages!r}. Leave it '
-                'out for all stages.')
+                'out for all stages.'
+            )
         if plugin.position not in (None, *POSITIONS):
             raise ValueError(
                 f'plugins: expected position to be one of '
                 f'{", ".join(POSITIONS)}, got {plugin.position!r}. The paper '
-                'uses after_norm2.')
-        if plugin.blocks is not None and (not is_seq_of(plugin.blocks, int)
-                                          or len(set(plugin.blocks)) != len(
-                                              plugin.blocks)):
+                'uses after_norm2.'
+            )
+        if plugin.blocks is not None and (
+            not is_seq_of(plugin.blocks, int)
+            or len(set(plugin.blocks)) != len(plugin.blocks)
+        ):
             raise ValueError(
                 'plugins: expected blocks to be indices such as (0, 2), got '
-                f'{plugin.blocks!r}. Leave it out for all blocks.')
-        if not (is_seq_of(plugin.pathways, str)
-                and set(plugin.pathways) <= set(pathways)):
+                f'{plugin.blocks!r}. Leave it out for all blocks.'
+            )
+        if not (
+            is_seq_of(plugin.pathways, str) and set(plugin.pathways) <= set(pathways)
+        ):
             raise ValueError(
                 'plugins: expected pathways out of '
                 f'{", ".join(filter(None, pathways)) or "none"}, got '
-                f'{plugin.pathways!r}. Only SlowFast has several.')
+                f'{plugin.pathways!r}. Only SlowFast has several.'
+            )
         return plugin
 
     def picked_blocks(self, stage: int, num_blocks: int) -> Sequence[int]:
@@ -107,18 +121,25 @@ class Plugin(NamedTuple):
                 f'plugins: expected blocks between 0 and {num_blocks - 1} '
                 f'for stage {stage}, which has {num_blocks} blocks, got '
                 f'{outside}. Give stages of different length entries of '
-                'their own, told apart by stages=.')
+                'their own, told apart by stages=.'
+            )
         return self.blocks
 
 
 def _check_layer_cfg(cfg: dict) -> None:
     layer_type = cfg.get('type') if isinstance(cfg, dict) else None
-    known = ('ChannelContext', 'CinST', 'ParallelAttention',
-             'SpatioTemporalContext', 'STinC')
+    known = (
+        'ChannelContext',
+        'CinST',
+        'ParallelAttention',
+        'SpatioTemporalContext',
+        'STinC',
+    )
     if layer_type is None:
         raise TypeError(
             "plugins: expected cfg to be a dict such as dict(type='CinST'), "
-            f'got {cfg!r}.')
+            f'got {cfg!r}.'
+        )
     if isinstance(layer_type, str):
         try:
             found = MODELS.get(layer_type)
@@ -128,14 +149,16 @@ def _check_layer_cfg(cfg: dict) -> None:
             raise ValueError(
                 f'plugins: expected a layer registered in MODELS, such as '
                 f'{", ".join(known)}, got {layer_type!r}.'
-                f'{_did_you_mean(layer_type, known)}')
+                f'{_did_you_mean(layer_type, known)}'
+            )
     if getattr(layer_type, '__name__', layer_type) == 'ParallelAttention':
         branches = cfg.get('branches')
         if not is_seq_of(branches, dict) or not branches:
             raise ValueError(
                 'plugins: expected the branches of a ParallelAttention, '
                 "branches=[dict(type='CinST'), dict(type='STinC')], got "
-                f'{branches!r}.')
+                f'{branches!r}.'
+            )
     for branch in cfg.get('branches', ()):
         _check_layer_cfg(branch)
 

@@ -26,10 +26,7 @@ class AIAResNetTSM(AIABackbone, ResNetTSM):
             shift in ``blockres`` position.
     """
 
-    def __init__(self,
-                 *args,
-                 shift_short_stages: bool = False,
-                 **kwargs) -> None:
+    def __init__(self, *args, shift_short_stages: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if shift_short_stages:
             self._shift_short_stages()
@@ -40,7 +37,8 @@ class AIAResNetTSM(AIABackbone, ResNetTSM):
                 'AIAResNetTSM: expected is_shift=True and shift_place='
                 "'blockres' with shift_short_stages=True, got is_shift="
                 f'{self.is_shift} and shift_place={self.shift_place!r}. '
-                'Leave shift_short_stages out.')
+                'Leave shift_short_stages out.'
+            )
         for stage in find_stages(self):
             if len(stage) >= LONG_STAGE:
                 continue
@@ -49,5 +47,6 @@ class AIAResNetTSM(AIABackbone, ResNetTSM):
             first = stage[0][0].conv
             for conv1, *_ in stage:
                 if not isinstance(conv1.conv, TemporalShift):
-                    conv1.conv = TemporalShift(conv1.conv, first.num_segments,
-                                               first.shift_div)
+                    conv1.conv = TemporalShift(
+                        conv1.conv, first.num_segments, first.shift_div
+                    )

@@ -21,8 +21,7 @@ def flip_pairs(names: Sequence[str]) -> Dict[int, int]:
     """
     swap = dict(left='right', right='left')
     mirrored = [
-        re.sub(r'\b(left|right)\b', lambda word: swap[word[0]], name)
-        for name in names
+        re.sub(r'\b(left|right)\b', lambda word: swap[word[0]], name) for name in names
     ]
     return {
         i: names.index(other)
@@ -54,7 +53,8 @@ class FlipByLabelName(Flip):
             raise FileNotFoundError(
                 "FlipByLabelName: expected labels to be 'sthv1', 'sthv2' or a "
                 f'file with one class name per line, got {labels!r}, which is '
-                'no file.')
+                'no file.'
+            )
         names = list_from_file(path)
         pairs = flip_pairs(names)
         if not pairs:
@@ -62,5 +62,6 @@ class FlipByLabelName(Flip):
                 'FlipByLabelName: expected names such as "Pushing something '
                 'from left to right" and their mirrored ones in '
                 f'{labels!r}, got {len(names)} names without. If no class '
-                'changes in a mirror, use Flip.')
+                'changes in a mirror, use Flip.'
+            )
         super().__init__(flip_label_map=pairs, **kwargs)

@@ -1,4 +1,5 @@
 """MMAction2's datasets, as the benchmark configs use them."""
+
 import os.path as osp
 from typing import Optional, Sequence
 
@@ -27,12 +28,14 @@ class Guided:
         ValueError: If the protocol is unknown or does not fit the pipeline.
     """
 
-    def __init__(self,
-                 *args,
-                 pipeline: Sequence[dict],
-                 guide: str,
-                 protocol: Optional[str] = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        pipeline: Sequence[dict],
+        guide: str,
+        protocol: Optional[str] = None,
+        **kwargs,
+    ) -> None:
         self.guide = guide
         if protocol is not None:
             pipeline = with_protocol(pipeline, protocol)
@@ -48,7 +51,8 @@ class Guided:
                     f'{type(self).__name__}: expected the data in {path!r}, '
                     f'got nothing there (looked from {osp.abspath(".")}). '
                     f'How to get it: {self.guide}. If it lies elsewhere, set '
-                    'ann_file and data_prefix of the dataset.')
+                    'ann_file and data_prefix of the dataset.'
+                )
 
 
 @DATASETS.register_module()

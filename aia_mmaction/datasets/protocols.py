@@ -1,4 +1,5 @@
 """The test protocols of the benchmarks, by name."""
+
 from typing import List, Sequence
 
 from mmaction.registry import TRANSFORMS
@@ -7,20 +8,19 @@ from mmaction.registry import TRANSFORMS
 _SHORT_SIDE_256 = dict(type='Resize', scale=(-1, 256))
 PROTOCOLS = {
     # one clip, centre crop 224 of the frame at 256
-    'efficient':
-    dict(samples=1,
-         resize=_SHORT_SIDE_256,
-         crop=dict(type='CenterCrop', crop_size=224)),
+    'efficient': dict(
+        samples=1, resize=_SHORT_SIDE_256, crop=dict(type='CenterCrop', crop_size=224)
+    ),
     # two clips, three crops of 256 each
-    'accurate':
-    dict(samples=2,
-         resize=_SHORT_SIDE_256,
-         crop=dict(type='ThreeCrop', crop_size=256)),
+    'accurate': dict(
+        samples=2, resize=_SHORT_SIDE_256, crop=dict(type='ThreeCrop', crop_size=256)
+    ),
     # one clip, centre crop 240 of the frame at 240 x 320
-    'authors':
-    dict(samples=1,
-         resize=dict(type='Resize', scale=(320, 240), keep_ratio=False),
-         crop=dict(type='CenterCrop', crop_size=240)),
+    'authors': dict(
+        samples=1,
+        resize=dict(type='Resize', scale=(320, 240), keep_ratio=False),
+        crop=dict(type='CenterCrop', crop_size=240),
+    ),
 }
 
 
@@ -37,8 +37,10 @@ def with_protocol(pipeline: Sequence[dict], name: str) -> List[dict]:
             form.
     """
     if name not in PROTOCOLS:
-        raise ValueError(f'protocol: expected {", ".join(PROTOCOLS)} or None '
-                         f'for the pipeline as it is, got {name!r}.')
+        raise ValueError(
+            f'protocol: expected {", ".join(PROTOCOLS)} or None '
+            f'for the pipeline as it is, got {name!r}.'
+        )
     protocol = PROTOCOLS[name]
     changed, kinds = [], []
     for transform in pipeline:
@@ -61,5 +63,6 @@ def with_protocol(pipeline: Sequence[dict], name: str) -> List[dict]:
             f'protocol={name!r}: expected a pipeline with one SampleFrames or '
             'UniformSample, one Resize and one crop to be replaced, got '
             f'{", ".join(str(t["type"]) for t in pipeline)}. Leave protocol '
-            'out and write the pipeline as you want it.')
+            'out and write the pipeline as you want it.'
+        )
     return changed

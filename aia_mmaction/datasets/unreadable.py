@@ -3,6 +3,7 @@
 MMAction2's own transforms raise whatever the decoder says, which names no
 file. These take their places in a pipeline.
 """
+
 import multiprocessing
 import os
 import tempfile
@@ -12,8 +13,7 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 import numpy as np
-from mmaction.datasets.transforms import (DecordDecode, DecordInit,
-                                          RawFrameDecode)
+from mmaction.datasets.transforms import DecordDecode, DecordInit, RawFrameDecode
 from mmaction.registry import TRANSFORMS
 from mmengine.logging import print_log
 
@@ -45,8 +45,7 @@ class Failures:
         self._draws = multiprocessing.get_context('spawn').Value('q', 0)
         # Appended to by processes that know nothing of each other. Nothing is
         # written before a failure, so that a killed run leaves nothing behind.
-        self._list = Path(
-            tempfile.gettempdir()) / f'unreadable-{uuid.uuid4()}.txt'
+        self._list = Path(tempfile.gettempdir()) / f'unreadable-{uuid.uuid4()}.txt'
         # At exit too, where __del__ is not sure to be called
         weakref.finalize(self, _remove, self._list, os.getpid())
 
@@ -88,15 +87,15 @@ class ReadableMixin:
             1,000 at least, could not be read; it lists them.
     """
 
-    def __init__(self,
-                 *args,
-                 on_error: str = 'raise',
-                 max_share: float = 0.01,
-                 **kwargs) -> None:
+    def __init__(
+        self, *args, on_error: str = 'raise', max_share: float = 0.01, **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         if on_error not in ('skip', 'raise', 'blank'):
-            raise ValueError(f"{type(self).__name__}: expected on_error 'skip'"
-                             f", 'raise' or 'blank', got {on_error!r}.")
+            raise ValueError(
+                f"{type(self).__name__}: expected on_error 'skip'"
+                f", 'raise' or 'blank', got {on_error!r}."
+            )
         self.on_error = on_error
         self.max_share = max_share
         self.failures = Failures() if on_error == 'skip' else None
@@ -110,8 +109,7 @@ class ReadableMixin:
             return self._decode(results)
         except Exception as error:
             name = results.get('filename', results.get('frame_dir'))
-            return self._fail(results, name, f'{error}'.strip()
-                              or type(error).__name__)
+            return self._fail(results, name, f'{error}'.strip() or type(error).__name__)
 
     def _decode(self, results: Dict) -> Dict:
         return super().transform(results)
@@ -122,24 +120,27 @@ class ReadableMixin:
             raise UnreadableError(
                 f'{reason}. Replace the file, take it out of the list, or set '
                 f"on_error='blank' of {type(self).__name__} to have a black "
-                'clip in its place.')
+                'clip in its place.'
+            )
         if self.on_error == 'blank':
             self._warn(f'{reason}; a black clip takes its place.')
             return self._blank(results)
         failed = self.failures.add(name)
         draws = self.failures.draws
-        self._warn(f'{reason}; another sample is drawn ({len(failed)} of '
-                   f'{draws} so far).')
+        self._warn(
+            f'{reason}; another sample is drawn ({len(failed)} of {draws} so far).'
+        )
         if len(failed) > self.max_share * max(draws, MIN_DRAWS):
             names = list(dict.fromkeys(failed))
             more = len(names) - NAMES_IN_ERROR
             raise TooManyUnreadable(
                 f'Expected at most {self.max_share:.2%} of the samples to be '
-                f'unreadable, got {len(failed)} of {draws}:\n' +
-                '\n'.join(names[:NAMES_IN_ERROR]) +
-                (f'\nand {more} more' if more > 0 else '') +
-                '\nReplace the files, take them out of the list, or raise '
-                f'max_share of {type(self).__name__}.')
+                f'unreadable, got {len(failed)} of {draws}:\n'
+                + '\n'.join(names[:NAMES_IN_ERROR])
+                + (f'\nand {more} more' if more > 0 else '')
+                + '\nReplace the files, take them out of the list, or raise '
+                f'max_share of {type(self).__name__}.'
+            )
         return None  # the dataset draws another one
 
     def _warn(self, text: str) -> None:
@@ -150,7 +151,7 @@ class ReadableMixin:
         where they are not yet."""
         results['unreadable'] = True
         if 'frame_inds' not in results:
-            results.update(total_frames=1, avg_fps=1., video_reader=None)
+            results.update(total_frames=1, avg_fps=1.0, video_reader=None)
             return results
         results.pop('video_reader', None)
         frame = np.zeros((*BLANK_SHAPE, 3), np.uint8)
@@ -180,10 +181,10 @@ class ReadableRawFrameDecode(ReadableMixin, RawFrameDecode):
             # OpenCV does not say which one.
             for index in np.ravel(results['frame_inds']):
                 try:
-                    super()._decode(dict(results,
-                                         frame_inds=np.array([index])))
+                    super()._decode(dict(results, frame_inds=np.array([index])))
                 except Exception as error:
                     name = results['filename_tmpl'].format(
-                        index + results.get('offset', 0))
+                        index + results.get('offset', 0)
+                    )
                     raise ValueError(f'{name}: {error}') from error
             raise

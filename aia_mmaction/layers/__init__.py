@@ -1,10 +1,22 @@
 """Attention layers: modules that own weights, registered in MODELS."""
-from .attention import (ChannelContext, CinST, ContextAttention,
-                        SpatioTemporalContext, STinC)
+
+from .attention import (
+    ChannelContext,
+    CinST,
+    ContextAttention,
+    SpatioTemporalContext,
+    STinC,
+)
 from .context_gate import ContextGate
 from .parallel import ParallelAttention, build_layer
 
 __all__ = [
-    'ChannelContext', 'CinST', 'ContextAttention', 'ContextGate',
-    'ParallelAttention', 'SpatioTemporalContext', 'STinC', 'build_layer'
+    'ChannelContext',
+    'CinST',
+    'ContextAttention',
+    'ContextGate',
+    'ParallelAttention',
+    'SpatioTemporalContext',
+    'STinC',
+    'build_layer',
 ]

@@ -1,4 +1,5 @@
 """The four attention layers of the paper (arXiv 2204.09303, section III)."""
+
 import logging
 from typing import Callable, List, Optional
 
@@ -12,16 +13,17 @@ from aia_mmaction import ops
 from .context_gate import ContextGate
 
 
-def check_whole_clips(x: Tensor, num_segments: Optional[int],
-                      module: nn.Module) -> None:
+def check_whole_clips(
+    x: Tensor, num_segments: Optional[int], module: nn.Module
+) -> None:
     """Raise a ValueError if frames in the batch axis do not make clips."""
-    if num_segments is not None and x.dim() == 4 and (x.shape[0] %
-                                                      num_segments):
+    if num_segments is not None and x.dim() == 4 and (x.shape[0] % num_segments):
         raise ValueError(
             f'{type(module).__name__}: expected whole clips of num_segments='
             f'{num_segments} frames, got a batch of {x.shape[0]} frames, not '
             'a multiple of it. Give num_clips of the pipeline and '
-            'num_segments of backbone and head the same value.')
+            'num_segments of backbone and head the same value.'
+        )
 
 
 class ContextAttention(nn.Module):
@@ -49,33 +51,34 @@ class ContextAttention(nn.Module):
     outer: str
     function: Callable[..., Tensor]
 
-    def __init__(self,
-                 num_segments: Optional[int] = None,
-                 norm_cfg: dict = dict(type='BN3d'),
-                 impl: str = 'auto') -> None:
+    def __init__(
+        self,
+        num_segments: Optional[int] = None,
+        norm_cfg: dict = dict(type='BN3d'),
+        impl: str = 'auto',
+    ) -> None:
         super().__init__()
-        if num_segments is not None and (not isinstance(num_segments, int)
-                                         or num_segments < 1):
+        if num_segments is not None and (
+            not isinstance(num_segments, int) or num_segments < 1
+        ):
             raise ValueError(
                 f'{type(self).__name__}: expected num_segments to be a '
-                f'positive int, the frames per clip, got {num_segments!r}.')
+                f'positive int, the frames per clip, got {num_segments!r}.'
+            )
         self.num_segments = num_segments
         self.impl = ops.requested_impl(impl)
         self._path = None
         nested = self.inner != ''
         for axis in ops.AXES:
             if axis in self.inner + self.outer:
-                gate = ContextGate(axis, nested and axis in self.outer,
-                                   norm_cfg)
+                gate = ContextGate(axis, nested and axis in self.outer, norm_cfg)
                 self.add_module(f'gate_{axis.lower()}', gate)
 
     def init_weights(self) -> None:
         for gate in self.children():
             gate.init_weights()
 
-    def forward(self,
-                x: Tensor,
-                activation: Optional[nn.Module] = None) -> Tensor:
+    def forward(self, x: Tensor, activation: Optional[nn.Module] = None) -> Tensor:
         """Reweight a feature map.
 
         Args:
@@ -113,12 +116,12 @@ class ContextAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.function(x.float(), *gates).to(x.dtype)
 
-    def _attend(self, x: Tensor, shape: torch.Size, path: str,
-                activation: Optional[nn.Module]) -> Tensor:
+    def _attend(
+        self, x: Tensor, shape: torch.Size, path: str, activation: Optional[nn.Module]
+    ) -> Tensor:
         """The layer as one operator, with the weights of its gates."""
         gates = [
-            getattr(self, f'gate_{axis.lower()}')
-            for axis in self.inner + self.outer
+            getattr(self, f'gate_{axis.lower()}') for axis in self.inner + self.outer
         ]
         norms = [gate.norm for gate in gates]
         batch_stats = ops.uses_batch_stats(norms[0])
@@ -128,16 +131,31 @@ class ContextAttention(nn.Module):
             stats = torch.cat(stats).view(-1, 2)
         parameters = [
             torch.cat(tensors)
-            for tensors in ([g.conv.weight for g in gates],
-                            [n.weight for n in norms], [n.bias for n in norms])
+            for tensors in (
+                [g.conv.weight for g in gates],
+                [n.weight for n in norms],
+                [n.bias for n in norms],
+            )
         ]
-        keep = torch.is_grad_enabled() and any(t.requires_grad
-                                               for t in (x, *parameters))
+        keep = torch.is_grad_enabled() and any(
+            t.requires_grad for t in (x, *parameters)
+        )
         relu = type(activation) is nn.ReLU and not ops.has_hooks(activation)
-        args = (x, *parameters, stats, norms[0].eps, self.inner, self.outer,
-                self.num_segments or 0, relu)
-        if (getattr(activation, 'inplace', False) and not keep
-                and not ops.is_compiling()):
+        args = (
+            x,
+            *parameters,
+            stats,
+            norms[0].eps,
+            self.inner,
+            self.outer,
+            self.num_segments or 0,
+            relu,
+        )
+        if (
+            getattr(activation, 'inplace', False)
+            and not keep
+            and not ops.is_compiling()
+        ):
             out, stats = x, ops.attention_(*args, path)
         else:
             out, stats, _, _ = ops.attention(*args, keep, path)
@@ -150,17 +168,20 @@ class ContextAttention(nn.Module):
         if ops.is_compiling() or path == self._path:
             return
         self._path = path
-        print_log(f'{type(self).__name__}: impl={self.impl!r} takes {path}' +
-                  f' ({"; ".join(refused)})' * bool(refused),
-                  logger='current',
-                  level=logging.DEBUG)
+        print_log(
+            f'{type(self).__name__}: impl={self.impl!r} takes {path}'
+            + f' ({"; ".join(refused)})' * bool(refused),
+            logger='current',
+            level=logging.DEBUG,
+        )
 
     def _check_input(self, x: Tensor) -> None:
         name = type(self).__name__
         if not x.is_floating_point():
             raise TypeError(
                 f'{name}: expected a floating-point feature map, got '
-                f'{x.dtype}. Convert it first, e.g. with x.float().')
+                f'{x.dtype}. Convert it first, e.g. with x.float().'
+            )
         if x.dim() == 5:
             return
         if x.dim() != 4:
@@ -168,13 +189,15 @@ class ContextAttention(nn.Module):
                 f'{name}: expected features [N, C, T, H, W] or '
                 f'[N * num_segments, C, H, W], got {x.dim()}-D features of '
                 f'shape {tuple(x.shape)}. Keep the axes apart until after '
-                'the attention.')
+                'the attention.'
+            )
         if self.num_segments is None:
             raise ValueError(
                 f'{name}: expected num_segments for 4-D features '
                 f'{tuple(x.shape)}, whose first axis holds the frames of '
                 f"all clips, got None. Set it: dict(type='{name}', "
-                'num_segments=8).')
+                'num_segments=8).'
+            )
         check_whole_clips(x, self.num_segments, self)
 
     def extra_repr(self) -> str:
@@ -184,6 +207,7 @@ class ContextAttention(nn.Module):
 @MODELS.register_module()
 class ChannelContext(ContextAttention):
     """C: single channel-context attention."""
+
     outer = 'C'
     function = staticmethod(ops.channel_context)
 
@@ -191,6 +215,7 @@ class ChannelContext(ContextAttention):
 @MODELS.register_module()
 class SpatioTemporalContext(ContextAttention):
     """ST: single spatio-temporal attention, the mean of three gates."""
+
     outer = 'THW'
     function = staticmethod(ops.spatiotemporal_context)
 
@@ -202,6 +227,7 @@ class CinST(ContextAttention):
     The authors' code initialises its H convolution twice and leaves W at
     PyTorch's default; here all three outer gates start Xavier-normal.
     """
+
     inner, outer = 'C', 'THW'
     function = staticmethod(ops.cinst)
 
@@ -209,5 +235,6 @@ class CinST(ContextAttention):
 @MODELS.register_module()
 class STinC(ContextAttention):
     """STinC: spatio-temporal attention inside channel attention."""
+
     inner, outer = 'THW', 'C'
     function = staticmethod(ops.stinc)

@@ -36,21 +36,22 @@ class ParallelAttention(nn.Module):
         ValueError: If there are no branches.
     """
 
-    def __init__(self,
-                 branches: Sequence[dict],
-                 num_segments: Optional[int] = None,
-                 impl: str = 'auto') -> None:
+    def __init__(
+        self,
+        branches: Sequence[dict],
+        num_segments: Optional[int] = None,
+        impl: str = 'auto',
+    ) -> None:
         super().__init__()
         if len(branches) == 0:
             raise ValueError(
                 'ParallelAttention: expected at least one branch, got none. '
-                "Set branches=[dict(type='CinST'), dict(type='STinC')].")
+                "Set branches=[dict(type='CinST'), dict(type='STinC')]."
+            )
         self.branches = nn.ModuleList(
-            build_layer({
-                'num_segments': num_segments,
-                'impl': impl,
-                **branch
-            }) for branch in branches)
+            build_layer({'num_segments': num_segments, 'impl': impl, **branch})
+            for branch in branches
+        )
 
     def init_weights(self) -> None:
         for branch in self.branches:

@@ -29,15 +29,20 @@ class AIANeck(nn.Module):
         TypeError, ValueError: If ``plugins`` says something else.
     """
 
-    def __init__(self,
-                 plugins: Union[str, Sequence[dict]] = 'CinST',
-                 num_segments: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        plugins: Union[str, Sequence[dict]] = 'CinST',
+        num_segments: Optional[int] = None,
+    ) -> None:
         super().__init__()
-        if num_segments is not None and (not isinstance(num_segments, int)
-                                         or num_segments < 1):
-            raise ValueError('AIANeck: expected num_segments to be a positive '
-                             f'int, the frames per clip, got {num_segments!r}.'
-                             ' Leave it out in a Recognizer3D.')
+        if num_segments is not None and (
+            not isinstance(num_segments, int) or num_segments < 1
+        ):
+            raise ValueError(
+                'AIANeck: expected num_segments to be a positive '
+                f'int, the frames per clip, got {num_segments!r}.'
+                ' Leave it out in a Recognizer3D.'
+            )
         self.num_segments = num_segments
         self.attention = nn.Sequential()
         for entry in parse_list(plugins):
@@ -46,13 +51,12 @@ class AIANeck(nn.Module):
                 raise ValueError(
                     'AIANeck: expected entries like '
                     f"dict(cfg=dict(type='CinST')), got {entry!r}: a neck has "
-                    'no stages, blocks and positions to choose from.')
+                    'no stages, blocks and positions to choose from.'
+                )
             self.attention.append(build_layer(cfg))
 
     def forward(
-        self,
-        x: Union[Tensor, Sequence[Tensor]],
-        data_samples: Optional[list] = None
+        self, x: Union[Tensor, Sequence[Tensor]], data_samples: Optional[list] = None
     ) -> Tuple[Union[Tensor, Sequence[Tensor]], dict]:
         """Refine the map.
 
@@ -76,8 +80,12 @@ class AIANeck(nn.Module):
             return self._forward_2d(x), dict()
         if isinstance(x, Tensor) and x.dim() == 5:
             return self.attention(x), dict()
-        if (isinstance(x, (tuple, list)) and len(x) == 1
-                and isinstance(x[0], Tensor) and x[0].dim() == 5):
+        if (
+            isinstance(x, (tuple, list))
+            and len(x) == 1
+            and isinstance(x[0], Tensor)
+            and x[0].dim() == 5
+        ):
             return type(x)([self.attention(x[0])]), dict()
         raise ValueError(
             'AIANeck: expected one feature map [N, C, T, H, W] of a '
@@ -85,14 +93,16 @@ class AIANeck(nn.Module):
             'num_segments of the neck. Where a class token comes with the map '
             'and the head reads only the token, set output_cls_token=False of '
             'MViT and with_cls_token=False of its head. For networks of '
-            'several pathways use plugins of the backbone.')
+            'several pathways use plugins of the backbone.'
+        )
 
     def _forward_2d(self, maps: List[Tensor]) -> Tensor:
         if isinstance(maps, Tensor):
             raise ValueError(
                 'AIANeck: expected the list of maps of a Recognizer2D, got '
                 f'{_describe(maps)}. For a Recognizer3D leave num_segments '
-                'out.')
+                'out.'
+            )
         x = maps[-1]
         if x.dim() != 5:
             # Recognizer2D iterates over what the backbone gives; of a single
@@ -102,13 +112,15 @@ class AIANeck(nn.Module):
                 'AIANeck: expected two or more maps of a Recognizer2D, got '
                 'one, which Recognizer2D takes apart along the batch. Give '
                 'the backbone two out_indices, e.g. out_indices=(2, 3); the '
-                'last is used.')
+                'last is used.'
+            )
         if x.shape[2] % self.num_segments:
             raise ValueError(
                 'AIANeck: expected whole clips of '
                 f'num_segments={self.num_segments} frames, got {x.shape[2]} '
                 'frames. Give num_clips of the pipeline and num_segments of '
-                'backbone and neck the same value.')
+                'backbone and neck the same value.'
+            )
         # [N, C, clips * T, H, W] -> [N, C, clips, T, H, W]
         x = x.unflatten(2, (-1, self.num_segments))
         # -> [N, clips, C, T, H, W] -> [N * clips, C, T, H, W]

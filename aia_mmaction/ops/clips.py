@@ -1,4 +1,5 @@
 """Clips of 2-D networks, whose frames are folded into the batch."""
+
 from torch import Tensor
 
 

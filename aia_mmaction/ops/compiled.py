@@ -3,6 +3,7 @@
 One compilation serves every layer that sees the same shapes, whatever the
 number of blocks, because weights are arguments.
 """
+
 from functools import lru_cache
 from types import FunctionType
 from typing import Any, Callable, Tuple
@@ -30,9 +31,12 @@ def backward(grad: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def _call(function: Callable, x: Tensor, *args) -> Tuple[Tensor, ...]:
     # All on which the compiled code depends, and so in place of guards
-    key = tuple((arg.shape, arg.stride(), arg.dtype,
-                 arg.device) if isinstance(arg, Tensor) else arg
-                for arg in (x, *args))
+    key = tuple(
+        (arg.shape, arg.stride(), arg.dtype, arg.device)
+        if isinstance(arg, Tensor)
+        else arg
+        for arg in (x, *args)
+    )
     narrow = x.shape[-1] < fused.FLOATS_IN_VECTOR
     compiled = _compile(function, narrow, torch.get_num_threads(), key)
     return compiled(x, *args)
@@ -45,10 +49,7 @@ def _compile(function: Callable, narrow: bool, *key: Any) -> Callable:
     code = function.__code__
     code = code.replace(co_name=f'{code.co_name}_{hash(key):x}')
     copy = FunctionType(code, function.__globals__)
-    return torch.compile(copy,
-                         fullgraph=True,
-                         dynamic=False,
-                         options=_options(narrow))
+    return torch.compile(copy, fullgraph=True, dynamic=False, options=_options(narrow))
 
 
 def _options(narrow: bool) -> dict:

@@ -3,6 +3,7 @@
 ``'auto'`` takes the first path of :data:`PATHS` that can run and is worth it;
 a path asked for by name runs or raises.
 """
+
 import os
 import shutil
 from importlib.util import find_spec
@@ -28,13 +29,11 @@ def requested_impl(impl: str) -> str:
     name = os.environ.get(IMPL_VARIABLE) or impl
     if name not in ('auto', *PATHS):
         source = IMPL_VARIABLE if os.environ.get(IMPL_VARIABLE) else 'impl'
-        raise ValueError(f'{source}: expected auto, {", ".join(PATHS)}, got '
-                         f'{name!r}.')
+        raise ValueError(f'{source}: expected auto, {", ".join(PATHS)}, got {name!r}.')
     return name
 
 
-def choose(impl: str, x: Tensor,
-           gates: Sequence[nn.Module]) -> Tuple[str, List[str]]:
+def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[str]]:
     """The path for an input.
 
     Args:
@@ -57,7 +56,8 @@ def choose(impl: str, x: Tensor,
             return impl, []
         raise RuntimeError(
             f"impl='{impl}' cannot run: {reason}. Use impl='auto', which "
-            'takes the fastest path that can.')
+            'takes the fastest path that can.'
+        )
     reason = _why_not_fast(x, gates)
     if reason is None and torch.compiler.is_exporting():
         reason = 'an exported model is to need PyTorch alone'
@@ -94,8 +94,10 @@ def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
     if not torch.compiler.is_compiling():
         if torch.jit.is_tracing():
             return 'the model is being traced to TorchScript or ONNX'
-        if (torch._C._functorch.peek_interpreter_stack() is not None
-                or torch.autograd.forward_ad._current_level >= 0):
+        if (
+            torch._C._functorch.peek_interpreter_stack() is not None
+            or torch.autograd.forward_ad._current_level >= 0
+        ):
             return 'torch.func and forward-mode differentiation need it'
     if x.numel() == 0:
         return 'x is empty'
@@ -122,8 +124,7 @@ def _why_not_gate(gate: nn.Module, x: Tensor) -> Optional[str]:
     for module in (gate, conv, norm):
         if has_hooks(module):
             return 'a gate has hooks'
-    if x.dtype != conv.weight.dtype and not torch.is_autocast_enabled(
-            x.device.type):
+    if x.dtype != conv.weight.dtype and not torch.is_autocast_enabled(x.device.type):
         return f'x is {x.dtype} and the weights are {conv.weight.dtype}'
     return None
 
@@ -133,15 +134,21 @@ def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
     if path == 'triton' and x.device.type != 'cuda':
         return "Triton's interpreter is slow"
     if path == 'compiled' and not torch.compiler.is_compiling():
-        return ('it takes seconds to compile for each shape, so only by name '
-                'or in a model that is compiled')
+        return (
+            'it takes seconds to compile for each shape, so only by name '
+            'or in a model that is compiled'
+        )
     return None
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody wants to see what goes into or out of a module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks
-                or module._backward_hooks or module._backward_pre_hooks)
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 def uses_batch_stats(norm: nn.Module) -> bool:

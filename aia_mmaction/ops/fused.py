@@ -23,6 +23,7 @@ Shapes: ``x`` is ``[N, C, T, H, W]``; a *volume* is ``[N, channels, D1, D2,
 D3]`` in the order of :data:`.reference.AXES`; a *map* is ``x`` with size 1 at
 its axis. ``G`` is the number of gates, inner before outer.
 """
+
 import math
 from functools import reduce
 from itertools import repeat
@@ -42,10 +43,19 @@ SLICE = 2**18
 FLOATS_IN_VECTOR = 16
 
 
-def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-            stats: Optional[Tensor], eps: float, inner: str, outer: str,
-            num_segments: int, relu: bool,
-            keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+    keep: bool,
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
     Args:
@@ -72,14 +82,26 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     folded, x = x, to_clips(x, num_segments)
     gates = _gates(x, inner, outer, parameters, keep)
-    out = _weigh(x, gates[len(inner):], relu=relu)
-    return (from_clips(out, folded), torch.stack([g.stats for g in gates]),
-            *_keep(x, gates if keep else []))
+    out = _weigh(x, gates[len(inner) :], relu=relu)
+    return (
+        from_clips(out, folded),
+        torch.stack([g.stats for g in gates]),
+        *_keep(x, gates if keep else []),
+    )
 
 
-def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-             stats: Optional[Tensor], eps: float, inner: str, outer: str,
-             num_segments: int, relu: bool) -> Tensor:
+def forward_(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+) -> Tensor:
     """Reweight a feature map in place, for no backward pass.
 
     Args:
@@ -91,15 +113,27 @@ def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     parameters = _parameters(x, weight, scale, shift, stats, eps)
     x = to_clips(x, num_segments)
     gates = _gates(x, inner, outer, parameters, keep=False)
-    _weigh(x, gates[len(inner):], relu=relu, out=x)
+    _weigh(x, gates[len(inner) :], relu=relu, out=x)
     return torch.stack([g.stats for g in gates])
 
 
-def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
-             scale: Tensor, shift: Tensor, stats: Tensor, kept: Tensor,
-             places: Tensor, batch_stats: bool, eps: float, inner: str,
-             outer: str, num_segments: int,
-             relu: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    affine: Optional[Tensor],
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Tensor,
+    kept: Tensor,
+    places: Tensor,
+    batch_stats: bool,
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`.
 
     Args:
@@ -124,7 +158,7 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
         # The gates are positive, so the output has the sign of x.
         grad = torch.ops.aten.threshold_backward(grad, x, 0)
     gates = _restore(x, inner, outer, parameters, kept, places)
-    inner_gates, outer_gates = gates[:len(inner)], gates[len(inner):]
+    inner_gates, outer_gates = gates[: len(inner)], gates[len(inner) :]
 
     grads_outer = _gates_backward(grad * x, outer_gates, batch_stats)
     grad_x = _weigh(grad, outer_gates)
@@ -138,12 +172,15 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
         _unpool(grad_x, grads_outer, outer_gates)
 
     grads = grads_inner + grads_outer
-    weights, scales, shifts = (torch.stack(t)
-                               for t in zip(*[(g.weight, g.scale, g.shift)
-                                              for g in grads]))
-    return (from_clips(grad_x,
-                       folded).to(folded.dtype), weights.to(weight.dtype),
-            scales.to(scale.dtype), shifts.to(shift.dtype))
+    weights, scales, shifts = (
+        torch.stack(t) for t in zip(*[(g.weight, g.scale, g.shift) for g in grads])
+    )
+    return (
+        from_clips(grad_x, folded).to(folded.dtype),
+        weights.to(weight.dtype),
+        scales.to(scale.dtype),
+        shifts.to(shift.dtype),
+    )
 
 
 class _Parameters(NamedTuple):
@@ -173,8 +210,14 @@ class _Grads(NamedTuple):
     shift: Tensor
 
 
-def _parameters(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-                stats: Optional[Tensor], eps: float) -> List[_Parameters]:
+def _parameters(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+) -> List[_Parameters]:
     # Half precision is for what is large; the gates are small.
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight, scale, shift = (t.to(dtype) for t in (weight, scale, shift))
@@ -184,20 +227,21 @@ def _parameters(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
         stats = stats.to(dtype)
         affines = zip(*_affine(scale, shift, *stats.unbind(1), eps))
     return [
-        _Parameters(*p, eps)
-        for p in zip(weight.split(1), scale, shift, stats, affines)
+        _Parameters(*p, eps) for p in zip(weight.split(1), scale, shift, stats, affines)
     ]
 
 
-def _affine(scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor,
-            eps: float) -> Tuple[Tensor, Tensor]:
+def _affine(
+    scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, eps: float
+) -> Tuple[Tensor, Tensor]:
     """The norm as a multiplication and an addition."""
     slope = scale * torch.rsqrt(variance + eps)
     return slope, shift - mean * slope
 
 
-def _gates(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
-           keep: bool) -> List[_Gate]:
+def _gates(
+    x: Tensor, inner: str, outer: str, parameters: List[_Parameters], keep: bool
+) -> List[_Gate]:
     narrow = x.shape[-1] < FLOATS_IN_VECTOR <= x.shape[1]
     if narrow and x.is_cpu and not torch.compiler.is_compiling():
         # Channels make the longer rows, of which there are vectors.
@@ -211,8 +255,7 @@ def _gates(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
     return gates
 
 
-def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool,
-          share: float) -> _Gate:
+def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool, share: float) -> _Gate:
     pooled, places = _pool(x, axis, p.weight.dtype, keep)
     stats, affine = p.stats, p.affine
     if affine is not None and not keep:
@@ -238,27 +281,34 @@ def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
     return torch.cat(kept), torch.cat(places)
 
 
-def _restore(x: Tensor, inner: str, outer: str, parameters: List[_Parameters],
-             kept: Tensor, places: Tensor) -> List[_Gate]:
+def _restore(
+    x: Tensor,
+    inner: str,
+    outer: str,
+    parameters: List[_Parameters],
+    kept: Tensor,
+    places: Tensor,
+) -> List[_Gate]:
     """The gates from what :func:`_keep` made of them."""
     shapes = [
-        x.shape[:1] + (1, ) + tuple(x.shape[d] for d in AXES[axis][1])
+        x.shape[:1] + (1,) + tuple(x.shape[d] for d in AXES[axis][1])
         for axis in inner + outer
     ]
     sizes = [math.prod(shape) for shape in shapes]
     kept = kept.split([n for size in sizes for n in (2 * size, size)])
     places = places.split(sizes)
     gates = []
-    for i, (axis, p, shape) in enumerate(zip(inner + outer, parameters,
-                                             shapes)):
-        pooled, response = kept[2 * i:2 * i + 2]
-        pooled = pooled.view(shape[:1] + (2, ) + shape[2:])
+    for i, (axis, p, shape) in enumerate(zip(inner + outer, parameters, shapes)):
+        pooled, response = kept[2 * i : 2 * i + 2]
+        pooled = pooled.view(shape[:1] + (2,) + shape[2:])
         response = response.view(shape)
         gate = scale_and_shift(response, *p.affine).sigmoid_()
         share = 1 / len(inner if i < len(inner) else outer)
         gates.append(
-            _Gate(axis, p, pooled, places[i].view(shape), response, gate,
-                  p.stats, share))
+            _Gate(
+                axis, p, pooled, places[i].view(shape), response, gate, p.stats, share
+            )
+        )
     return gates
 
 
@@ -267,8 +317,9 @@ def place_type(x: Tensor) -> torch.dtype:
     return torch.uint8 if max(x.shape) <= 2**8 else torch.int32
 
 
-def _gates_backward(product: Tensor, gates: List[_Gate],
-                    batch_stats: bool) -> List[_Grads]:
+def _gates_backward(
+    product: Tensor, gates: List[_Gate], batch_stats: bool
+) -> List[_Grads]:
     """From the gradient of ``x * mean(gates)``, times ``x``."""
     return [_gate_backward(product, gate, batch_stats) for gate in gates]
 
@@ -276,8 +327,10 @@ def _gates_backward(product: Tensor, gates: List[_Gate],
 def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
     p = g.parameters
     dim = AXES[g.axis][0]
-    grad = _to_volume(product.sum(dim, keepdim=True, dtype=p.weight.dtype),
-                      g.axis) * g.share
+    grad = (
+        _to_volume(product.sum(dim, keepdim=True, dtype=p.weight.dtype), g.axis)
+        * g.share
+    )
     deviation = torch.rsqrt(g.stats[1] + p.eps)
     normed = (g.response - g.stats[0]) * deviation
     grad = grad * g.gate * (1 - g.gate)
@@ -290,8 +343,9 @@ def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
     return _Grads(pooled, conv_weight_grad(g.pooled, grad), scale, shift)
 
 
-def _pool(x: Tensor, axis: str, dtype: torch.dtype,
-          with_places: bool) -> Tuple[Tensor, Optional[Tensor]]:
+def _pool(
+    x: Tensor, axis: str, dtype: torch.dtype, with_places: bool
+) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and mean along an axis, as a volume of two channels."""
     dim = AXES[axis][0]
     if torch.compiler.is_compiling():
@@ -308,8 +362,9 @@ def _pool(x: Tensor, axis: str, dtype: torch.dtype,
 _Pools = Tuple[Tensor, Tensor, Optional[Tensor]]
 
 
-def _pool_compiled(x: Tensor, dim: int, dtype: torch.dtype,
-                   with_places: bool) -> _Pools:
+def _pool_compiled(
+    x: Tensor, dim: int, dtype: torch.dtype, with_places: bool
+) -> _Pools:
     mean = x.mean(dim, keepdim=True, dtype=dtype)
     if not with_places:
         return x.amax(dim, keepdim=True), mean, None
@@ -322,18 +377,19 @@ def _pool_compiled(x: Tensor, dim: int, dtype: torch.dtype,
     return maximum, mean, places.amin(dim, keepdim=True)
 
 
-def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype,
-                with_places: bool) -> _Pools:
+def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype, with_places: bool) -> _Pools:
     # PyTorch writes a result in the order of the axes, whatever that of x in
     # memory, and is slow where they differ.
     order = sorted(range(x.dim()), key=x.stride, reverse=True)
     back = [order.index(d) for d in range(x.dim())]
     x, dim = x.permute(order), order.index(dim)
-    maximum, places = (x.max(dim, keepdim=True) if with_places else
-                       (_amax(x, dim), None))
+    maximum, places = x.max(dim, keepdim=True) if with_places else (_amax(x, dim), None)
     mean = x.mean(dim, keepdim=True, dtype=dtype)
-    return (maximum.permute(back), mean.permute(back),
-            places.permute(back) if with_places else None)
+    return (
+        maximum.permute(back),
+        mean.permute(back),
+        places.permute(back) if with_places else None,
+    )
 
 
 def _amax(x: Tensor, dim: int) -> Tensor:
@@ -343,8 +399,9 @@ def _amax(x: Tensor, dim: int) -> Tensor:
     rows = x.shape[-1] % (2 * FLOATS_IN_VECTOR)
     while dim > 2 and rows and x.shape[dim] > 8:
         half = -(-x.shape[dim] // 2)
-        x = torch.maximum(x.narrow(dim, 0, half),
-                          x.narrow(dim, x.shape[dim] - half, half))
+        x = torch.maximum(
+            x.narrow(dim, 0, half), x.narrow(dim, x.shape[dim] - half, half)
+        )
     return x.amax(dim, keepdim=True)
 
 
@@ -353,8 +410,10 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
     for grad, gate in zip(grads, gates):
         dim = AXES[gate.axis][0]
         # [N, 2, D1, D2, D3] -> 2 x map
-        maximum, mean = (_from_volume(g, gate.axis).to(into.dtype)
-                         for g in grad.pooled.split(1, dim=1))
+        maximum, mean = (
+            _from_volume(g, gate.axis).to(into.dtype)
+            for g in grad.pooled.split(1, dim=1)
+        )
         into += mean / into.shape[dim]
         places = _from_volume(gate.places, gate.axis)
         if torch.compiler.is_compiling():
@@ -366,10 +425,9 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
     return into
 
 
-def _weigh(x: Tensor,
-           gates: List[_Gate],
-           relu: bool = False,
-           out: Optional[Tensor] = None) -> Tensor:
+def _weigh(
+    x: Tensor, gates: List[_Gate], relu: bool = False, out: Optional[Tensor] = None
+) -> Tensor:
     """``x`` times the mean of the gates, written to ``out`` if given."""
     # 1 to 3 x map
     factors = [_from_volume(g.gate, g.axis) * g.share for g in gates]
@@ -382,11 +440,8 @@ def _weigh(x: Tensor,
     # Slice by slice, the mean of the gates stays in the cache.
     dim = 2 if x.stride(2) > x.stride(1) else 1
     size = max(1, SLICE * x.shape[dim] // x.numel())
-    factors = [
-        f.split(size, dim) if f.shape[dim] > 1 else repeat(f) for f in factors
-    ]
-    for into, part, *of_part in zip(out.split(size, dim), x.split(size, dim),
-                                    *factors):
+    factors = [f.split(size, dim) if f.shape[dim] > 1 else repeat(f) for f in factors]
+    for into, part, *of_part in zip(out.split(size, dim), x.split(size, dim), *factors):
         torch.mul(part, reduce(torch.add, of_part), out=into)
         if relu:
             into.relu_()
@@ -396,8 +451,7 @@ def _weigh(x: Tensor,
 def _along(x: Tensor, dim: int) -> Tensor:
     """0, 1, ... along ``dim``, of size 1 along the others."""
     shape = [-1 if d == dim else 1 for d in range(x.dim())]
-    return torch.arange(x.shape[dim], dtype=torch.float32,
-                        device=x.device).view(shape)
+    return torch.arange(x.shape[dim], dtype=torch.float32, device=x.device).view(shape)
 
 
 def _to_volume(x: Tensor, axis: str) -> Tensor:

@@ -5,6 +5,7 @@ need not look into it. Its backward pass is a second operator. From the forward
 pass it needs the input (see :mod:`.recompute`), the weights, and what the path
 keeps that is small.
 """
+
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
@@ -24,10 +25,20 @@ Grads = Tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @torch.library.custom_op('aia_mmaction::attention', mutates_args=())
-def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-              stats: Optional[Tensor], eps: float, inner: str, outer: str,
-              num_segments: int, relu: bool, keep: bool,
-              path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def attention(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+    keep: bool,
+    path: str,
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """A whole attention layer.
 
     Args:
@@ -40,20 +51,23 @@ def attention(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     For the others, and what is returned, see :func:`.fused.forward`.
     """
     with _autocast_off(x):
-        out, *others = _implementation(path).forward(x, weight, scale, shift,
-                                                     stats, eps, inner, outer,
-                                                     num_segments, relu, keep)
+        out, *others = _implementation(path).forward(
+            x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu, keep
+        )
     return (_as_promised(out, x), *others)
 
 
 @attention.register_fake
-def _(x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu,
-      keep, path):
+def _(
+    x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu, keep, path
+):
     clips = to_clips(x, num_segments)
     size = 0
     if keep and path != 'triton':
-        size = sum(clips.numel() // clips.shape[reference.AXES[axis][0]]
-                   for axis in inner + outer)
+        size = sum(
+            clips.numel() // clips.shape[reference.AXES[axis][0]]
+            for axis in inner + outer
+        )
     dtype = torch.promote_types(x.dtype, torch.float32)
     kept = x.new_empty(3 * size, dtype=dtype)
     places = x.new_empty(size, dtype=place_type(clips))
@@ -66,7 +80,8 @@ torch.library.define(
     'aia_mmaction::attention_',
     '(Tensor(a!) x, Tensor weight, Tensor scale, Tensor shift, Tensor? stats, '
     'float eps, str inner, str outer, SymInt num_segments, bool relu, '
-    'str path) -> Tensor')
+    'str path) -> Tensor',
+)
 
 
 @torch.library.impl('aia_mmaction::attention_', 'default')
@@ -78,9 +93,9 @@ def _(x, *args):
 
 @torch.library.register_fake('aia_mmaction::attention_')
 def _(x, weight, *_):
-    return x.new_empty(len(weight),
-                       2,
-                       dtype=torch.promote_types(x.dtype, torch.float32))
+    return x.new_empty(
+        len(weight), 2, dtype=torch.promote_types(x.dtype, torch.float32)
+    )
 
 
 def attention_(*args) -> Tensor:
@@ -92,23 +107,65 @@ def attention_(*args) -> Tensor:
 
 
 @torch.library.custom_op('aia_mmaction::attention_backward', mutates_args=())
-def attention_backward(grad: Tensor, x: Tensor, affine: Optional[Tensor],
-                       weight: Tensor, scale: Tensor, shift: Tensor,
-                       stats: Tensor, kept: Tensor, places: Tensor,
-                       batch_stats: bool, eps: float, inner: str, outer: str,
-                       num_segments: int, relu: bool,
-                       path: str) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def attention_backward(
+    grad: Tensor,
+    x: Tensor,
+    affine: Optional[Tensor],
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Tensor,
+    kept: Tensor,
+    places: Tensor,
+    batch_stats: bool,
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+    path: str,
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`attention`; see :func:`.fused.backward`."""
     with _autocast_off(x):
         grad_x, *grads = _implementation(path).backward(
-            grad, x, affine, weight, scale, shift, stats, kept, places,
-            batch_stats, eps, inner, outer, num_segments, relu)
+            grad,
+            x,
+            affine,
+            weight,
+            scale,
+            shift,
+            stats,
+            kept,
+            places,
+            batch_stats,
+            eps,
+            inner,
+            outer,
+            num_segments,
+            relu,
+        )
     return (_as_promised(grad_x, x), *grads)
 
 
 @attention_backward.register_fake
-def _(grad, x, affine, weight, scale, shift, stats, kept, places, batch_stats,
-      eps, inner, outer, num_segments, relu, path):
+def _(
+    grad,
+    x,
+    affine,
+    weight,
+    scale,
+    shift,
+    stats,
+    kept,
+    places,
+    batch_stats,
+    eps,
+    inner,
+    outer,
+    num_segments,
+    relu,
+    path,
+):
     return tuple(torch.empty_like(t) for t in (x, weight, scale, shift))
 
 
@@ -118,8 +175,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.batch_stats = stats is None
     ctx.mark_non_differentiable(*output[1:])
     ctx.kept_x = keep(x)
-    ctx.save_for_backward(weight, scale, shift, *output[1:],
-                          *ctx.kept_x.tensors)
+    ctx.save_for_backward(weight, scale, shift, *output[1:], *ctx.kept_x.tensors)
 
 
 def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
@@ -127,35 +183,68 @@ def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
     if torch.is_grad_enabled():
         # Somebody is to differentiate these gradients, which the reference
         # can do.
-        grads = _differentiable_backward(grad, ctx.kept_x.differentiable(x),
-                                         weight, scale, shift, stats,
-                                         ctx.batch_stats, *ctx.options)
+        grads = _differentiable_backward(
+            grad,
+            ctx.kept_x.differentiable(x),
+            weight,
+            scale,
+            shift,
+            stats,
+            ctx.batch_stats,
+            *ctx.options,
+        )
     else:
-        grads = attention_backward(grad, *ctx.kept_x.affine(x), weight, scale,
-                                   shift, stats, kept, places, ctx.batch_stats,
-                                   *ctx.options)
+        grads = attention_backward(
+            grad,
+            *ctx.kept_x.affine(x),
+            weight,
+            scale,
+            shift,
+            stats,
+            kept,
+            places,
+            ctx.batch_stats,
+            *ctx.options,
+        )
     return (*grads, *[None] * 8)
 
 
 attention.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _differentiable_backward(grad: Tensor, x: Tensor, weight: Tensor,
-                             scale: Tensor, shift: Tensor, stats: Tensor,
-                             batch_stats: bool, eps: float, inner: str,
-                             outer: str, num_segments: int, relu: bool,
-                             path: str) -> Tuple[Optional[Tensor], ...]:
+def _differentiable_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Tensor,
+    batch_stats: bool,
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+    path: str,
+) -> Tuple[Optional[Tensor], ...]:
     inputs = x, weight, scale, shift
-    out = reference_attention(to_clips(x, num_segments), weight, scale, shift,
-                              None if batch_stats else stats, eps, inner,
-                              outer)
+    out = reference_attention(
+        to_clips(x, num_segments),
+        weight,
+        scale,
+        shift,
+        None if batch_stats else stats,
+        eps,
+        inner,
+        outer,
+    )
     out = out.relu() if relu else out
     wanted = [t for t in inputs if t.requires_grad]
     grads = iter(
-        torch.autograd.grad(out,
-                            wanted,
-                            to_clips(grad, num_segments),
-                            create_graph=True))
+        torch.autograd.grad(
+            out, wanted, to_clips(grad, num_segments), create_graph=True
+        )
+    )
     return tuple(next(grads) if t.requires_grad else None for t in inputs)
 
 
@@ -163,30 +252,40 @@ _REFERENCE: Dict[Tuple[str, str], Callable] = {
     ('', 'C'): reference.channel_context,
     ('', 'THW'): reference.spatiotemporal_context,
     ('C', 'THW'): reference.cinst,
-    ('THW', 'C'): reference.stinc
+    ('THW', 'C'): reference.stinc,
 }
 
 
-def reference_attention(x: Tensor, weight: Tensor, scale: Tensor,
-                        shift: Tensor, stats: Optional[Tensor], eps: float,
-                        inner: str, outer: str) -> Tensor:
+def reference_attention(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+) -> Tensor:
     """The output of :func:`.fused.forward`, from :mod:`.reference`."""
 
     def gate(i: int, axis: str) -> Callable[[Tensor], Tensor]:
-        conv = partial(F.conv3d, weight=weight[i:i + 1], padding=1)
+        conv = partial(F.conv3d, weight=weight[i : i + 1], padding=1)
         mean, var = (None, None) if stats is None else stats[i].split(1)
-        norm = partial(F.batch_norm,
-                       running_mean=mean,
-                       running_var=var,
-                       weight=scale[i:i + 1],
-                       bias=shift[i:i + 1],
-                       training=stats is None,
-                       eps=eps)
+        norm = partial(
+            F.batch_norm,
+            running_mean=mean,
+            running_var=var,
+            weight=scale[i : i + 1],
+            bias=shift[i : i + 1],
+            training=stats is None,
+            eps=eps,
+        )
         return partial(reference.context_gate, axis=axis, conv=conv, norm=norm)
 
     gates = {axis: gate(i, axis) for i, axis in enumerate(inner + outer)}
-    return _REFERENCE[inner, outer](x, *(gates[axis] for axis in reference.AXES
-                                         if axis in gates))
+    return _REFERENCE[inner, outer](
+        x, *(gates[axis] for axis in reference.AXES if axis in gates)
+    )
 
 
 def _implementation(path: str) -> ModuleType:
@@ -209,5 +308,6 @@ def _as_promised(x: Tensor, like: Tensor) -> Tensor:
         return x
     # An output of an operator must not be a view, or the activation after it
     # could not work in place: the same memory as a tensor of its own.
-    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(),
-                               x.shape, x.stride())
+    return x.new_empty(0).set_(
+        x.untyped_storage(), x.storage_offset(), x.shape, x.stride()
+    )

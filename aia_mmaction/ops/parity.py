@@ -1,4 +1,5 @@
 """How far a path may be from the reference, and how far it is."""
+
 import copy
 from typing import Dict, Optional, Sequence
 
@@ -22,33 +23,26 @@ def deviations(
     layer: nn.Module,
     x: Tensor,
     grad: Tensor,
-    activations: Sequence[Optional[nn.Module]] = (None, nn.ReLU(inplace=True))
+    activations: Sequence[Optional[nn.Module]] = (None, nn.ReLU(inplace=True)),
 ) -> Dict[str, float]:
     """The :func:`relative_errors` beyond :data:`TOLERANCES`, by itself and
     with a ReLU behind the layer, unless other activations are given."""
     value, gradient = TOLERANCES[x.dtype]
-    bounds = dict(output=value,
-                  inference=value,
-                  x=gradient,
-                  parameters=gradient,
-                  buffers=value)
+    bounds = dict(
+        output=value, inference=value, x=gradient, parameters=gradient, buffers=value
+    )
     found = {}
     for activation in activations:
         suffix = '' if activation is None else f' with {activation}'
         errors = relative_errors(layer, x, grad, activation)
         # "Not within", so that NaN is beyond.
-        found.update({
-            k + suffix: v
-            for k, v in errors.items() if not v <= bounds[k]
-        })
+        found.update({k + suffix: v for k, v in errors.items() if not v <= bounds[k]})
     return found
 
 
 def relative_errors(
-        layer: nn.Module,
-        x: Tensor,
-        grad: Tensor,
-        activation: Optional[nn.Module] = None) -> Dict[str, float]:
+    layer: nn.Module, x: Tensor, grad: Tensor, activation: Optional[nn.Module] = None
+) -> Dict[str, float]:
     """Errors of a layer against the reference in float64.
 
     Args:
@@ -79,8 +73,9 @@ def relative_errors(
     }
 
 
-def _results(layer: nn.Module, x: Tensor, grad: Tensor,
-             activation: Optional[nn.Module]) -> Dict[str, Tensor]:
+def _results(
+    layer: nn.Module, x: Tensor, grad: Tensor, activation: Optional[nn.Module]
+) -> Dict[str, Tensor]:
     x = x.detach().requires_grad_()
     layer.zero_grad()
     out = layer(x, activation)
@@ -91,7 +86,6 @@ def _results(layer: nn.Module, x: Tensor, grad: Tensor,
         'output': out.detach(),
         'inference': inference,
         'x': x.grad,
-        'parameters':
-        torch.cat([p.grad.flatten() for p in layer.parameters()]),
-        'buffers': torch.cat([b.flatten().double() for b in layer.buffers()])
+        'parameters': torch.cat([p.grad.flatten() for p in layer.parameters()]),
+        'buffers': torch.cat([b.flatten().double() for b in layer.buffers()]),
     }

@@ -5,6 +5,7 @@ else keeps the input, and keeping it costs TSN-R50 6 % of all that training
 keeps. But the norm keeps *its* input, and of each channel the mean and the
 variance, with which the norm is a multiplication and an addition.
 """
+
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 class Kept(NamedTuple):
     """Tensors to hand to ``save_for_backward``, and how to undo it."""
+
     tensors: List[Optional[Tensor]]
     training: bool = False
     eps: Optional[float] = None
@@ -25,8 +27,16 @@ class Kept(NamedTuple):
         x, weight, bias, *stats = tensors
         if self.training:
             stats = None, None
-        return torch.batch_norm(x, weight, bias, *stats, self.training, 0.,
-                                self.eps, torch.backends.cudnn.enabled)
+        return torch.batch_norm(
+            x,
+            weight,
+            bias,
+            *stats,
+            self.training,
+            0.0,
+            self.eps,
+            torch.backends.cudnn.enabled,
+        )
 
     def affine(self, tensors: List[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
         """What :func:`restore` takes, from the same tensors."""
@@ -59,7 +69,7 @@ def restore(x: Tensor, affine: Optional[Tensor]) -> Tensor:
 # epsilon. Both keep one by the standard deviation.
 _NORMS = {
     'NativeBatchNormBackward0': '_saved_eps',
-    'CudnnBatchNormBackward0': '_saved_epsilon'
+    'CudnnBatchNormBackward0': '_saved_epsilon',
 }
 
 
@@ -79,5 +89,8 @@ def keep(x: Tensor) -> Kept:
         stats = node._saved_result1, node._saved_result2
     else:
         stats = node._saved_running_mean, node._saved_running_var
-    return Kept([node._saved_input, node._saved_weight, bias, *stats],
-                training, getattr(node, _NORMS[name]))
+    return Kept(
+        [node._saved_input, node._saved_weight, bias, *stats],
+        training,
+        getattr(node, _NORMS[name]),
+    )

@@ -10,6 +10,7 @@ axes, convolved down to one channel. The order of those three axes decides
 which weight of the 3x3x3 kernel meets which neighbour, so it is part of the
 definition (:data:`AXES`).
 """
+
 from typing import Callable, Dict, Tuple
 
 import torch
@@ -69,14 +70,14 @@ def channel_context(x: Tensor, gate_c: Gate) -> Tensor:
     return x * gate_c(x)
 
 
-def spatiotemporal_context(x: Tensor, gate_t: Gate, gate_h: Gate,
-                           gate_w: Gate) -> Tensor:
+def spatiotemporal_context(
+    x: Tensor, gate_t: Gate, gate_h: Gate, gate_w: Gate
+) -> Tensor:
     """ST: ``x`` times the mean of its T, H and W gates."""
     return x * ((gate_t(x) + gate_h(x) + gate_w(x)) / 3)
 
 
-def cinst(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate,
-          gate_w: Gate) -> Tensor:
+def cinst(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate, gate_w: Gate) -> Tensor:
     """CinST: channel attention refines the context of the ST gate.
 
     The inner gate never reaches the output: it only decides what the outer
@@ -86,8 +87,7 @@ def cinst(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate,
     return x * ((gate_t(z) + gate_h(z) + gate_w(z)) / 3)
 
 
-def stinc(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate,
-          gate_w: Gate) -> Tensor:
+def stinc(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate, gate_w: Gate) -> Tensor:
     """STinC: spatio-temporal attention refines the context of the C gate."""
     z = spatiotemporal_context(x, gate_t, gate_h, gate_w)
     return x * gate_c(z)

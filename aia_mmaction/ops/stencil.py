@@ -6,6 +6,7 @@ where each of its 54 terms would be a pass of its own, a ``Conv2d`` that has
 enough channels for the libraries to be fast, with a weight that repeats the
 kernel along a band.
 """
+
 from typing import Optional, Tuple
 
 import torch
@@ -17,9 +18,9 @@ from torch import Tensor
 BLOCK = 14
 
 
-def conv(volume: Tensor,
-         weight: Tensor,
-         affine: Optional[Tuple[Tensor, Tensor]] = None) -> Tensor:
+def conv(
+    volume: Tensor, weight: Tensor, affine: Optional[Tuple[Tensor, Tensor]] = None
+) -> Tensor:
     """Convolve with padding 1.
 
     Args:
@@ -51,10 +52,19 @@ def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     block, halo = _block(volume.shape[2])
     grad = _to_blocks(grad, block, 0)
     like_band = images.new_empty(block, images.shape[1], 3, 3)
-    band = torch.ops.aten.convolution_backward(grad, images, like_band, None,
-                                               [1, 1], [1, 1], [1, 1], False,
-                                               [0, 0], 1,
-                                               [False, True, False])[1]
+    band = torch.ops.aten.convolution_backward(
+        grad,
+        images,
+        like_band,
+        None,
+        [1, 1],
+        [1, 1],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [False, True, False],
+    )[1]
     # [block, 2 * slices, 3, 3] -> [block, block + 2, 2, 3, 3], whose row b has
     # the kernel at b, b + 1, b + 2
     band = band.unflatten(1, (2, -1)).transpose(1, 2)
@@ -80,25 +90,26 @@ def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
     # would ask of every neighbour whether it is in the padding.
     padded = F.pad(volume, (1, 1) * 3).contiguous()
     shifts = [
-        c * channel + i * plane + j * row + k for c in range(channels)
-        for i in range(3) for j in range(3) for k in range(3)
+        c * channel + i * plane + j * row + k
+        for c in range(channels)
+        for i in range(3)
+        for j in range(3)
+        for k in range(3)
     ]
     out = []
     for kernel in weight.flatten(1):
         response = volume.new_zeros(())
         for shift, factor in zip(shifts, kernel):
-            neighbours = padded.as_strided((n, length),
-                                           (channels * channel, 1), shift)
+            neighbours = padded.as_strided((n, length), (channels * channel, 1), shift)
             response = torch.addcmul(response, neighbours, factor)
         out.append(response)
     out = torch.stack(out, dim=1)
-    return out.as_strided((n, len(weight), d1, d2, d3),
-                          (len(weight) * length, length, plane, row, 1))
+    return out.as_strided(
+        (n, len(weight), d1, d2, d3), (len(weight) * length, length, plane, row, 1)
+    )
 
 
-def _banded(volume: Tensor,
-            weight: Tensor,
-            bias: Optional[Tensor] = None) -> Tensor:
+def _banded(volume: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     """D1 is cut into blocks, a batch of images ``D2 x D3`` whose channels are
     the slices of a block, so that a slice and its two neighbours are three
     channels of one image."""
@@ -154,7 +165,7 @@ def _band(weight: Tensor, d1: int) -> Tensor:
     # [O, I, 3, 3, 3] -> [3, O, I, 3, 3] -> [block + 3, O, I, 3, 3]
     rows = F.pad(weight.permute(2, 0, 1, 3, 4), (0, 0) * 4 + (0, block))
     rows = rows.expand(block, *rows.shape).flatten(0, 1)
-    band = rows[:block * (block + 2)].unflatten(0, (block, block + 2))
+    band = rows[: block * (block + 2)].unflatten(0, (block, block + 2))
     if not halo:  # a single block: what lies beyond it is zero
         band = band[:, 1:-1]
     # [block, slices, O, I, 3, 3] -> [O, block, I, slices, 3, 3]

@@ -1,4 +1,5 @@
 """Recognizers with `plugins=`, registered in MODELS."""
+
 from .aia_recognizer2d import AIARecognizer2D
 
 __all__ = ['AIARecognizer2D']

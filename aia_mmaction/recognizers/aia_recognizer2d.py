@@ -25,14 +25,17 @@ class AIARecognizer2D(Recognizer2D):
         ValueError: If the backbone has attention already.
     """
 
-    def __init__(self,
-                 plugins: Union[str, Sequence[dict]] = 'CinST',
-                 num_segments: int = 8,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        plugins: Union[str, Sequence[dict]] = 'CinST',
+        num_segments: int = 8,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         if attention_layers(self.backbone):
             raise ValueError(
                 'AIARecognizer2D: expected a backbone without attention, got '
                 f'{type(self.backbone).__name__} with plugins of its own. Use '
-                'Recognizer2D with it.')
+                'Recognizer2D with it.'
+            )
         insert_plugins(self, plugins, num_segments)

@@ -1,8 +1,16 @@
 """Pictures of what the attention does."""
+
 from .figures import Panel, contact_sheet, step_images, write_gif, write_mp4
 from .gates import GateMap, gate_maps, layers_by_stage, recorded_gates
 
 __all__ = [
-    'GateMap', 'Panel', 'contact_sheet', 'gate_maps', 'layers_by_stage',
-    'recorded_gates', 'step_images', 'write_gif', 'write_mp4'
+    'GateMap',
+    'Panel',
+    'contact_sheet',
+    'gate_maps',
+    'layers_by_stage',
+    'recorded_gates',
+    'step_images',
+    'write_gif',
+    'write_mp4',
 ]

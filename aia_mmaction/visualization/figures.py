@@ -1,4 +1,5 @@
 """Frames with maps over them, as a sheet and as a moving picture."""
+
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
@@ -24,6 +25,7 @@ class Panel(NamedTuple):
         heat (np.ndarray, optional): ``[t, h, w]`` of any size; its smallest
             value in the clip is blue, its largest red.
     """
+
     title: str
     frames: np.ndarray
     heat: Optional[np.ndarray] = None
@@ -34,10 +36,9 @@ class Panel(NamedTuple):
         return f'{self.title}\n{self.heat.min():.2f} – {self.heat.max():.2f}'
 
 
-def contact_sheet(path: Path,
-                  panels: Sequence[Panel],
-                  title: str,
-                  max_columns: int = 8) -> None:
+def contact_sheet(
+    path: Path, panels: Sequence[Panel], title: str, max_columns: int = 8
+) -> None:
     """Write a PNG with a row per panel and a column per frame.
 
     Args:
@@ -50,11 +51,9 @@ def contact_sheet(path: Path,
     columns = min(max_columns, *(len(panel.frames) for panel in panels))
     figure, axes = _grid(len(panels), columns, panels[0].frames, title)
     for row, panel in zip(axes, panels):
-        row[0].set_ylabel(panel.label(),
-                          rotation=0,
-                          ha='right',
-                          va='center',
-                          fontsize=9)
+        row[0].set_ylabel(
+            panel.label(), rotation=0, ha='right', va='center', fontsize=9
+        )
         shown = np.linspace(0, len(panel.frames) - 1, columns).round()
         for cell, step in zip(row, shown.astype(int)):
             _draw(cell, panel, step)
@@ -63,8 +62,7 @@ def contact_sheet(path: Path,
         figure.savefig(draft, dpi=100)
 
 
-def step_images(rows: Sequence[Sequence[Panel]],
-                title: str) -> Iterator[np.ndarray]:
+def step_images(rows: Sequence[Sequence[Panel]], title: str) -> Iterator[np.ndarray]:
     """Draw panels beside one another, a picture per frame of the clip.
 
     Args:
@@ -83,7 +81,7 @@ def step_images(rows: Sequence[Sequence[Panel]],
                 cell.clear()
                 _draw(cell, panel, step)
                 cell.set_title(panel.label(), fontsize=9)
-            for cell in cells[len(row):]:
+            for cell in cells[len(row) :]:
                 cell.set_axis_off()
         figure.canvas.draw()
         image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
@@ -95,11 +93,13 @@ def write_gif(path: Path, images: List[np.ndarray], fps: float) -> None:
     """Write ``[H, W, 3]`` RGB pictures as a GIF that starts over."""
     first, *others = [Image.fromarray(image) for image in images]
     with draft_of(path) as draft:
-        first.save(draft,
-                   save_all=True,
-                   append_images=others,
-                   duration=round(1000 / fps),
-                   loop=0)
+        first.save(
+            draft,
+            save_all=True,
+            append_images=others,
+            duration=round(1000 / fps),
+            loop=0,
+        )
 
 
 def write_mp4(path: Path, images: List[np.ndarray], fps: float) -> None:
@@ -109,11 +109,14 @@ def write_mp4(path: Path, images: List[np.ndarray], fps: float) -> None:
         OSError: If OpenCV cannot encode it.
     """
     with draft_of(path) as draft:
-        writer = cv2.VideoWriter(str(draft), cv2.VideoWriter_fourcc(*'mp4v'),
-                                 fps, images[0].shape[1::-1])
+        writer = cv2.VideoWriter(
+            str(draft), cv2.VideoWriter_fourcc(*'mp4v'), fps, images[0].shape[1::-1]
+        )
         if not writer.isOpened():
-            raise OSError(f'{path}: expected an OpenCV that encodes MPEG-4, '
-                          'got one that does not. Install opencv-python.')
+            raise OSError(
+                f'{path}: expected an OpenCV that encodes MPEG-4, '
+                'got one that does not. Install opencv-python.'
+            )
         for image in images:
             writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         writer.release()
@@ -121,9 +124,10 @@ def write_mp4(path: Path, images: List[np.ndarray], fps: float) -> None:
 
 def _grid(rows: int, columns: int, frames: np.ndarray, title: str) -> tuple:
     height, width = frames.shape[1:3]
-    figure = Figure(figsize=(1.6 + columns * INCHES * width / height,
-                             0.5 + rows * (INCHES + 0.3)),
-                    layout='constrained')
+    figure = Figure(
+        figsize=(1.6 + columns * INCHES * width / height, 0.5 + rows * (INCHES + 0.3)),
+        layout='constrained',
+    )
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     return figure, figure.subplots(rows, columns, squeeze=False)
@@ -135,11 +139,13 @@ def _draw(cell, panel: Panel, step: int) -> None:
     if panel.heat is not None:
         # A 3-D network may see fewer frames than it is given.
         heat = panel.heat[step * len(panel.heat) // len(panel.frames)]
-        cell.imshow(heat,
-                    cmap=COLORMAP,
-                    alpha=OPACITY,
-                    vmin=panel.heat.min(),
-                    vmax=panel.heat.max(),
-                    interpolation='bilinear',
-                    extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        cell.imshow(
+            heat,
+            cmap=COLORMAP,
+            alpha=OPACITY,
+            vmin=panel.heat.min(),
+            vmax=panel.heat.max(),
+            interpolation='bilinear',
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
     cell.set(xticks=[], yticks=[])

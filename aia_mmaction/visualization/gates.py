@@ -1,4 +1,5 @@
 """The gates of a network, as maps over the frames of a clip."""
+
 from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple
 
@@ -22,6 +23,7 @@ class GateMap(NamedTuple):
         values (Tensor): ``[N, T, H, W]`` in (0, 1), of the size of the
             layer's feature map.
     """
+
     title: str
     values: Tensor
 
@@ -49,8 +51,7 @@ def layers_by_stage(model: nn.Module) -> Dict[str, List[ContextAttention]]:
 
 
 @contextmanager
-def recorded_gates(
-        model: nn.Module) -> Iterator[Dict[nn.Module, Dict[str, Tensor]]]:
+def recorded_gates(model: nn.Module) -> Iterator[Dict[nn.Module, Dict[str, Tensor]]]:
     """Record what the gates are while the block lasts.
 
     The layers take the reference path meanwhile, the only one that has every
@@ -79,9 +80,9 @@ def recorded_gates(
             layer.impl = impl
 
 
-def gate_maps(layer: ContextAttention,
-              gates: Dict[str, Tensor],
-              combine: str = 'product') -> List[GateMap]:
+def gate_maps(
+    layer: ContextAttention, gates: Dict[str, Tensor], combine: str = 'product'
+) -> List[GateMap]:
     """A layer's gates as maps over the frames.
 
     Args:

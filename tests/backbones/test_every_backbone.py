@@ -1,4 +1,5 @@
 """Every convolutional backbone of MMAction2 builds, trains and reloads."""
+
 import importlib.util
 
 import pytest
@@ -18,35 +19,55 @@ SEGMENTS = dict(num_segments=4)
 
 # MMAction2's name: (arguments, input of 2 clips of 4 frames, layers, remark)
 BACKBONES = {
-    'ResNet':
-    (dict(depth=50,
-          **SEGMENTS), FRAMES, 16, 'TSN, `num_segments` is 8 unless set'),
-    'ResNetTSM': (dict(depth=50, pretrained2d=False,
-                       **SEGMENTS), FRAMES, 16, 'TSM'),
-    'MobileNetV2':
-    (SEGMENTS, FRAMES, 17, 'TSN, `num_segments` is 8 unless set'),
-    'MobileNetV2TSM': (dict(pretrained2d=False,
-                            **SEGMENTS), FRAMES, 17, 'TSM'),
-    'MobileOneTSM': (dict(arch='s0', pretrained2d=False,
-                          **SEGMENTS), FRAMES, 21, 'TSM, needs mmpretrain'),
-    'ResNetTIN': (dict(depth=50, **SEGMENTS), FRAMES, 16,
-                  'needs the compiled operators of mmcv, has not been run'),
+    'ResNet': (
+        dict(depth=50, **SEGMENTS),
+        FRAMES,
+        16,
+        'TSN, `num_segments` is 8 unless set',
+    ),
+    'ResNetTSM': (dict(depth=50, pretrained2d=False, **SEGMENTS), FRAMES, 16, 'TSM'),
+    'MobileNetV2': (SEGMENTS, FRAMES, 17, 'TSN, `num_segments` is 8 unless set'),
+    'MobileNetV2TSM': (dict(pretrained2d=False, **SEGMENTS), FRAMES, 17, 'TSM'),
+    'MobileOneTSM': (
+        dict(arch='s0', pretrained2d=False, **SEGMENTS),
+        FRAMES,
+        21,
+        'TSM, needs mmpretrain',
+    ),
+    'ResNetTIN': (
+        dict(depth=50, **SEGMENTS),
+        FRAMES,
+        16,
+        'needs the compiled operators of mmcv, has not been run',
+    ),
     'TANet': (dict(depth=50, **SEGMENTS), FRAMES, 16, ''),
-    'C2D': (dict(depth=50, **SEGMENTS), CLIP, 16,
-            '`num_segments` is the number of frames that go in'),
-    'C3D': (dict(out_dim=4608), (1, 3, 16, 64, 64), 8,
-            'every convolution is a block, position `after_norm1`'),
+    'C2D': (
+        dict(depth=50, **SEGMENTS),
+        CLIP,
+        16,
+        '`num_segments` is the number of frames that go in',
+    ),
+    'C3D': (
+        dict(out_dim=4608),
+        (1, 3, 16, 64, 64),
+        8,
+        'every convolution is a block, position `after_norm1`',
+    ),
     'ResNet3d': (RESNET3D, CLIP, 16, 'I3D'),
     'ResNet3dSlowOnly': (RESNET3D, CLIP, 16, ''),
-    'ResNet3dSlowFast':
-    (dict(pretrained=None, resample_rate=4, speed_ratio=4,
-          channel_ratio=8), (2, 3, 16, 64, 64), 32,
-     "both pathways, or `pathways=('slow', )` of a plugin"),
+    'ResNet3dSlowFast': (
+        dict(pretrained=None, resample_rate=4, speed_ratio=4, channel_ratio=8),
+        (2, 3, 16, 64, 64),
+        32,
+        "both pathways, or `pathways=('slow', )` of a plugin",
+    ),
     'ResNet2Plus1d': (dict(R2PLUS1D, depth=34), CLIP, 16, 'R(2+1)D'),
-    'ResNet3dCSN': (dict(depth=50,
-                         pretrained=None,
-                         pretrained2d=False,
-                         bottleneck_mode='ir'), CLIP, 16, 'ip and ir'),
+    'ResNet3dCSN': (
+        dict(depth=50, pretrained=None, pretrained2d=False, bottleneck_mode='ir'),
+        CLIP,
+        16,
+        'ip and ir',
+    ),
     'X3D': (dict(gamma_w=1, gamma_b=2.25, gamma_d=2.2), CLIP, 26, ''),
 }
 HAS_MMPRETRAIN = importlib.util.find_spec('mmpretrain') is not None
@@ -55,12 +76,15 @@ NEEDS = {'MobileOneTSM': 'mmpretrain', 'ResNetTIN': 'mmcv._ext'}
 
 def names(without=()):
     return [
-        pytest.param(name,
-                     marks=pytest.mark.skipif(
-                         name in NEEDS
-                         and not importlib.util.find_spec(NEEDS[name]),
-                         reason=f'needs {NEEDS.get(name)}'))
-        for name in BACKBONES if name not in without
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                name in NEEDS and not importlib.util.find_spec(NEEDS[name]),
+                reason=f'needs {NEEDS.get(name)}',
+            ),
+        )
+        for name in BACKBONES
+        if name not in without
     ]
 
 
@@ -70,15 +94,13 @@ def build(name, **kwargs):
 
 
 def forward(name, model):
-    x = torch.randn(BACKBONES[name][1],
-                    generator=torch.Generator().manual_seed(0))
+    x = torch.randn(BACKBONES[name][1], generator=torch.Generator().manual_seed(0))
     features = model(x.requires_grad_())
-    return features if is_tuple_of(features, torch.Tensor) else (features, )
+    return features if is_tuple_of(features, torch.Tensor) else (features,)
 
 
 @pytest.mark.parametrize('name', names())
 class TestEveryBackbone:
-
     def test_trains_and_reloads(self, name, tmp_path):
         model = build(name)
         model.init_weights()
@@ -107,17 +129,19 @@ class TestEveryBackbone:
         assert list(plain.state_dict()) == [
             k for k in aia.state_dict() if not is_aia(k)
         ]
-        assert list(plain.state_dict()) == list(
-            build(name, plugins=[]).state_dict())
+        assert list(plain.state_dict()) == list(build(name, plugins=[]).state_dict())
 
     def test_attention_keeps_its_own_initialisation(self, name):
         model = build(name)
         model.init_weights()
-        outer = torch.stack([
-            getattr(layer, f'gate_{axis}').conv.weight
-            for _, layer in attention_layers(model) for axis in 'thw'
-        ])
-        assert outer.std().item() == pytest.approx((2 / 81)**0.5, rel=0.1)
+        outer = torch.stack(
+            [
+                getattr(layer, f'gate_{axis}').conv.weight
+                for _, layer in attention_layers(model)
+                for axis in 'thw'
+            ]
+        )
+        assert outer.std().item() == pytest.approx((2 / 81) ** 0.5, rel=0.1)
 
 
 @pytest.mark.parametrize('name', names(without=('C3D', 'ResNet3dSlowFast')))
@@ -132,7 +156,8 @@ def test_frozen_stages(name):
 
 
 @pytest.mark.parametrize(
-    'name', names(without=('C3D', 'ResNet3dSlowFast', 'MobileOneTSM')))
+    'name', names(without=('C3D', 'ResNet3dSlowFast', 'MobileOneTSM'))
+)
 def test_with_cp(name):
     grads = []
     for with_cp in (False, True):
@@ -149,14 +174,14 @@ class TestSlowFast:
 
     @pytest.mark.parametrize('pathway', ['slow', 'fast'])
     def test_one_pathway(self, pathway):
-        plugins = [dict(cfg=dict(type='CinST'), pathways=(pathway, ))]
+        plugins = [dict(cfg=dict(type='CinST'), pathways=(pathway,))]
         model = build(self.name, plugins=plugins)
         layers = attention_layers(model)
         assert len(layers) == 16
         assert all(name.startswith(f'{pathway}_path') for name, _ in layers)
 
     def test_unknown_pathway(self):
-        plugins = [dict(cfg=dict(type='CinST'), pathways=('medium', ))]
+        plugins = [dict(cfg=dict(type='CinST'), pathways=('medium',))]
         with pytest.raises(ValueError, match='pathways out of slow, fast'):
             build(self.name, plugins=plugins)
 
@@ -172,13 +197,14 @@ def test_imagenet_weights_that_are_loaded_strictly(tmp_path):
     """MobileNetV2TSM loads its 2-D checkpoint with strict=True."""
     plain = MODELS.build(dict(type='MobileNetV2'))
     torch.save(plain.state_dict(), tmp_path / 'plain.pth')
-    model = build('MobileNetV2TSM',
-                  pretrained=str(tmp_path / 'plain.pth'),
-                  pretrained2d=True)
+    model = build(
+        'MobileNetV2TSM', pretrained=str(tmp_path / 'plain.pth'), pretrained2d=True
+    )
     model.init_weights()
     got = {
         k.replace('.net.', '.'): v
-        for k, v in model.state_dict().items() if not is_aia(k)
+        for k, v in model.state_dict().items()
+        if not is_aia(k)
     }
     for key, value in plain.state_dict().items():
         assert torch.equal(got[key], value), key
@@ -186,8 +212,10 @@ def test_imagenet_weights_that_are_loaded_strictly(tmp_path):
         model.load_state_dict(plain.state_dict(), strict=True)
 
 
-@pytest.mark.skipif(importlib.util.find_spec('mmcv._ext') is not None,
-                    reason='mmcv has compiled operators')
+@pytest.mark.skipif(
+    importlib.util.find_spec('mmcv._ext') is not None,
+    reason='mmcv has compiled operators',
+)
 def test_tin_needs_compiled_operators():
     model = MODELS.build(dict(type='AIAResNetTIN', depth=50, num_segments=4))
     with pytest.raises(ImportError, match='tin_shift'):
@@ -205,33 +233,38 @@ def test_tpn(name):
     """TPN takes the maps of two stages."""
     channels = (1024, 2048)
     model = MODELS.build(
-        dict(type='Recognizer2D' if name == 'ResNetTSM' else 'Recognizer3D',
-             backbone={
-                 'type': f'AIA{name}',
-                 **BACKBONES[name][0], 'out_indices': (2, 3)
-             },
-             neck=dict(type='TPN',
-                       in_channels=channels,
-                       out_channels=256,
-                       spatial_modulation_cfg=dict(in_channels=channels,
-                                                   out_channels=2048),
-                       temporal_modulation_cfg=dict(downsample_scales=(4, 4)),
-                       upsample_cfg=dict(scale_factor=(1, 1, 1)),
-                       downsample_cfg=dict(downsample_scale=(1, 1, 1)),
-                       level_fusion_cfg=dict(in_channels=(256, 256),
-                                             mid_channels=(256, 256),
-                                             out_channels=512,
-                                             downsample_scales=((1, 1, 1),
-                                                                (1, 1, 1)))),
-             cls_head=dict(type='TPNHead', num_classes=3, in_channels=2048)))
+        dict(
+            type='Recognizer2D' if name == 'ResNetTSM' else 'Recognizer3D',
+            backbone={
+                'type': f'AIA{name}',
+                **BACKBONES[name][0],
+                'out_indices': (2, 3),
+            },
+            neck=dict(
+                type='TPN',
+                in_channels=channels,
+                out_channels=256,
+                spatial_modulation_cfg=dict(in_channels=channels, out_channels=2048),
+                temporal_modulation_cfg=dict(downsample_scales=(4, 4)),
+                upsample_cfg=dict(scale_factor=(1, 1, 1)),
+                downsample_cfg=dict(downsample_scale=(1, 1, 1)),
+                level_fusion_cfg=dict(
+                    in_channels=(256, 256),
+                    mid_channels=(256, 256),
+                    out_channels=512,
+                    downsample_scales=((1, 1, 1), (1, 1, 1)),
+                ),
+            ),
+            cls_head=dict(type='TPNHead', num_classes=3, in_channels=2048),
+        )
+    )
     model.train()
     clips = torch.randn(2, 4, 3, 64, 64)
     if name != 'ResNetTSM':
         clips = torch.randn(2, 1, 3, 4, 64, 64)
     model.loss(clips, samples(2))['loss_cls'].backward()
     assert len(attention_layers(model.backbone)) == 16
-    assert all(p.grad is not None for n, p in model.named_parameters()
-               if is_aia(n))
+    assert all(p.grad is not None for n, p in model.named_parameters() if is_aia(n))
 
 
 @pytest.mark.skipif(not HAS_MMPRETRAIN, reason='needs mmpretrain')
@@ -241,8 +274,15 @@ def test_readme_table():
         network = f'`{name}`'
         if 'depth' in args:
             network += f', depth {args["depth"]}'
-        rows.append(
-            (network, f'`AIA{name}`', *count_attention(build(name)), remark))
-    check_readme_table('backbones',
-                       ('yours', "`type='aia_mmaction.…'`", 'attention layers',
-                        'parameters', 'remarks'), rows)
+        rows.append((network, f'`AIA{name}`', *count_attention(build(name)), remark))
+    check_readme_table(
+        'backbones',
+        (
+            'yours',
+            "`type='aia_mmaction.…'`",
+            'attention layers',
+            'parameters',
+            'remarks',
+        ),
+        rows,
+    )

@@ -9,29 +9,39 @@ from .conftest import build_aia, build_plain
 
 
 def sampling(num_clips, clip_len=1):
-    return dict(dataset=dict(
-        type='RepeatDataset',
-        dataset=dict(pipeline=[
-            dict(type='DecordInit'),
-            dict(type='SampleFrames', clip_len=clip_len, num_clips=num_clips)
-        ])))
+    return dict(
+        dataset=dict(
+            type='RepeatDataset',
+            dataset=dict(
+                pipeline=[
+                    dict(type='DecordInit'),
+                    dict(type='SampleFrames', clip_len=clip_len, num_clips=num_clips),
+                ]
+            ),
+        )
+    )
 
 
-def running(num_segments,
-            head=dict(type='TSMHead', num_segments=4),
-            backbone='AIAResNetTSM',
-            train=4,
-            val=4,
-            test=4,
-            clip_len=1):
+def running(
+    num_segments,
+    head=dict(type='TSMHead', num_segments=4),
+    backbone='AIAResNetTSM',
+    train=4,
+    val=4,
+    test=4,
+    clip_len=1,
+):
     """A config as MMEngine's RuntimeInfoHook announces it."""
     cfg = Config(
-        dict(model=dict(backbone=dict(type=backbone,
-                                      num_segments=num_segments),
-                        cls_head=head),
-             train_dataloader=sampling(train, clip_len),
-             val_dataloader=sampling(val, clip_len),
-             test_dataloader=sampling(test, clip_len)))
+        dict(
+            model=dict(
+                backbone=dict(type=backbone, num_segments=num_segments), cls_head=head
+            ),
+            train_dataloader=sampling(train, clip_len),
+            val_dataloader=sampling(val, clip_len),
+            test_dataloader=sampling(test, clip_len),
+        )
+    )
     hub = MessageHub.get_instance('a run')
     hub.update_info('cfg', cfg.pretty_text)
 
@@ -57,7 +67,8 @@ NUM_CLIPS = 'dataloader.dataset.dataset.pipeline.1.num_clips'
         (False, dict(head=dict(type='TSMHead', num_segments=8)), HEAD),
         # TSMHead's default
         (True, dict(head=dict(type='mmaction.TSMHead')), HEAD),
-    ])
+    ],
+)
 def test_disagreement(training, kwargs, error):
     model = build_aia('tsm')
     running(4, **kwargs)
@@ -114,13 +125,15 @@ def test_before_the_weights_are_initialised():
 def test_views_of_several_frames():
     """C2D's configs test 10 views of 4 frames with a 2-D network."""
     model = build_aia('tsn')
-    running(4,
-            backbone='AIAResNet',
-            head=dict(type='TSNHead'),
-            train=1,
-            val=1,
-            test=10,
-            clip_len=4)
+    running(
+        4,
+        backbone='AIAResNet',
+        head=dict(type='TSNHead'),
+        train=1,
+        val=1,
+        test=10,
+        clip_len=4,
+    )
     model.train()
 
 
@@ -136,8 +149,8 @@ def test_config_text_is_not_run(tmp_path):
     canary = tmp_path / 'canary'
     hub = MessageHub.get_instance('a run')
     hub.update_info(
-        'cfg', f"model = dict(a=open({str(canary)!r}, 'w'))\n"
-        f"open({str(canary)!r}, 'w')")
+        'cfg', f"model = dict(a=open({str(canary)!r}, 'w'))\nopen({str(canary)!r}, 'w')"
+    )
     build_aia('tsm').train()
     assert not canary.exists()
 

@@ -1,4 +1,5 @@
 """The ten modules of the paper's study, in the blocks of a network."""
+
 import copy
 
 import pytest
@@ -24,10 +25,9 @@ MEANING = {
     'STinC2CinST': lambda x, stinc, cinst: cinst(stinc(x)),
     'STinCplusCinST': lambda x, stinc, cinst: (stinc(x) + cinst(x)) / 2,
 }
-LAYERS = dict(C='ChannelContext',
-              ST='SpatioTemporalContext',
-              CinST='CinST',
-              STinC='STinC')
+LAYERS = dict(
+    C='ChannelContext', ST='SpatioTemporalContext', CinST='CinST', STinC='STinC'
+)
 
 
 @pytest.fixture(params=PAPER_MODULES)
@@ -58,8 +58,9 @@ def test_evaluation_equals_numpy(module):
     x = torch.randn(8, 64, 6, 5, dtype=torch.float64)  # 2 clips of 4 frames
     with torch.no_grad():
         z = to_5d(conv2.bn(conv2.conv(x)), 4).numpy()
-        expected = MEANING[module](z, *(lambda y, m=m: numpy_layer(y, m)
-                                        for m in layers))
+        expected = MEANING[module](
+            z, *(lambda y, m=m: numpy_layer(y, m) for m in layers)
+        )
         got = to_5d(conv2(x), 4)
     assert_close(got, torch.as_tensor(expected).relu())
 
@@ -68,9 +69,7 @@ def test_training_equals_its_layers(module):
     """Output, gradients and running statistics of layers that stand alone."""
     conv2, layers = random_block(module)
     alone = copy.deepcopy(conv2)
-    alone_layers = [
-        m for m in alone.modules() if isinstance(m, ContextAttention)
-    ]
+    alone_layers = [m for m in alone.modules() if isinstance(m, ContextAttention)]
     x = torch.randn(8, 64, 6, 5, dtype=torch.float64)
     got = conv2(x)
     expected = MEANING[module](alone.bn(alone.conv(x)), *alone_layers).relu()

@@ -30,7 +30,6 @@ def positions(model):
 
 
 class TestPlaces:
-
     def test_every_block_after_norm2_by_default(self, network):
         model = build_aia(network)
         blocks = sum(len(getattr(model, name)) for name in model.res_layers)
@@ -40,7 +39,7 @@ class TestPlaces:
 
     def test_between_norm_and_activation(self):
         conv2 = build_aia('tsn50').eval().layer1[0].conv2
-        (_, attention), = attention_layers(conv2)
+        ((_, attention),) = attention_layers(conv2)
         x = torch.randn(4, 64, 6, 5)
         expected = attention(conv2.bn(conv2.conv(x))).relu()
         assert torch.equal(conv2(x), expected)
@@ -57,18 +56,17 @@ class TestPlaces:
 
     def test_a_hook_of_a_layer_sees_its_output_alone(self):
         conv2 = build_aia('tsn50').eval().layer1[0].conv2
-        (_, attention), = attention_layers(conv2)
+        ((_, attention),) = attention_layers(conv2)
         x, seen = torch.randn(4, 64, 6, 5), []
         expected = conv2(x)
-        attention.register_forward_hook(
-            lambda *args: seen.append(args[2].clone()))
+        attention.register_forward_hook(lambda *args: seen.append(args[2].clone()))
         assert torch.equal(conv2(x), expected)
         assert seen[0].min() < 0
         assert torch.equal(seen[0].relu(), expected)
 
     def test_where_the_block_has_no_activation(self):
         conv2 = build_aia('tsn').eval().layer1[0].conv2
-        (_, attention), = attention_layers(conv2)
+        ((_, attention),) = attention_layers(conv2)
         x = torch.randn(4, 64, 6, 5)
         assert torch.equal(conv2(x), attention(conv2.bn(conv2.conv(x))))
         conv2.init_weights()  # ConvModule looks at act_cfg here
@@ -76,13 +74,13 @@ class TestPlaces:
     def test_after_conv_is_after_the_activation(self):
         plugins = [dict(cfg=dict(type='CinST'), position='after_conv1')]
         conv1 = build_aia('tsn50', plugins=plugins).eval().layer1[0].conv1
-        (_, attention), = attention_layers(conv1)
+        ((_, attention),) = attention_layers(conv1)
         x = torch.randn(4, 64, 6, 5)
         assert torch.equal(conv1(x), attention(conv1.bn(conv1.conv(x)).relu()))
 
     @pytest.mark.parametrize(
-        'position',
-        [f'after_{what}{i}' for what in ('norm', 'conv') for i in (1, 2, 3)])
+        'position', [f'after_{what}{i}' for what in ('norm', 'conv') for i in (1, 2, 3)]
+    )
     def test_every_position(self, position):
         plugins = [dict(cfg=dict(type='STinC'), position=position)]
         model = build_aia('tsn50', plugins=plugins)
@@ -96,16 +94,15 @@ class TestPlaces:
         plugins = [dict(cfg=dict(type=t)) for t in ('CinST', 'STinC')]
         conv2 = build_aia('tsn50', plugins=plugins).eval().layer1[0].conv2
         first, second = (layer for _, layer in attention_layers(conv2))
-        assert [type(m).__name__
-                for m in (first, second)] == ['CinST', 'STinC']
+        assert [type(m).__name__ for m in (first, second)] == ['CinST', 'STinC']
         x = torch.randn(4, 64, 6, 5)
         expected = second(first(conv2.bn(conv2.conv(x)))).relu()
         assert torch.equal(conv2(x), expected)
 
     def test_parallel_branches_share_num_segments(self):
-        cfg = dict(type='ParallelAttention',
-                   branches=[dict(type='CinST'),
-                             dict(type='STinC')])
+        cfg = dict(
+            type='ParallelAttention', branches=[dict(type='CinST'), dict(type='STinC')]
+        )
         model = build_aia('tsn', plugins=[dict(cfg=cfg)])
         assert model(make_input('tsn')).shape[0] == 8
 
@@ -123,28 +120,30 @@ class TestPlaces:
     def test_stages(self):
         plugins = [{**CINST[0], 'stages': (False, True, False, True)}]
         model = build_aia('tsn', plugins=plugins)
-        assert {p.split('.')[0]
-                for p in positions(model)} == {'layer2', 'layer4'}
+        assert {p.split('.')[0] for p in positions(model)} == {'layer2', 'layer4'}
 
     def test_blocks(self):
         model = build_aia('tsn50', plugins=[{**CINST[0], 'blocks': (0, 2)}])
         assert [p.rpartition('.conv2')[0] for p in positions(model)] == [
-            f'layer{stage}.{block}' for stage in (1, 2, 3, 4)
-            for block in (0, 2)
+            f'layer{stage}.{block}' for stage in (1, 2, 3, 4) for block in (0, 2)
         ]
 
     def test_every_second_block_of_a_long_stage(self):
         model = build_aia('tsn50', depth=101)
         blocks = [p.split('.')[:2] for p in positions(model)]
-        assert [int(b) for s, b in blocks
-                if s == 'layer3'] == list(range(0, 23, 2))
+        assert [int(b) for s, b in blocks if s == 'layer3'] == list(range(0, 23, 2))
         assert [int(b) for s, b in blocks if s == 'layer4'] == [0, 1, 2]
 
-    @pytest.mark.parametrize('wrapped', [
-        dict(shift_place='block'),
-        dict(non_local=((0, 0, 0), (0, 1, 0, 0), (0, ) * 6, (0, ) * 3),
-             non_local_cfg=dict(sub_sample=True, mode='gaussian'))
-    ])
+    @pytest.mark.parametrize(
+        'wrapped',
+        [
+            dict(shift_place='block'),
+            dict(
+                non_local=((0, 0, 0), (0, 1, 0, 0), (0,) * 6, (0,) * 3),
+                non_local_cfg=dict(sub_sample=True, mode='gaussian'),
+            ),
+        ],
+    )
     def test_wrapped_blocks(self, wrapped):
         model = build_aia('tsm', depth=50, **wrapped)
         assert len(positions(model)) == 16
@@ -158,20 +157,17 @@ class TestPlaces:
 
     def test_paper_s_number_of_parameters(self):
         model = build_aia('tsm', depth=50)
-        assert sum(p.numel() for n, p in model.named_parameters()
-                   if is_aia(n)) == 3584
+        assert sum(p.numel() for n, p in model.named_parameters() if is_aia(n)) == 3584
 
 
 class TestPlainNetwork:
-
     def test_no_plugins_is_mmaction2_to_the_bit(self, network):
         plain, aia = build_plain(network), build_aia(network, plugins=[])
         for model in (plain, aia):
             torch.manual_seed(1)
             model.init_weights()
         assert list(plain.state_dict()) == list(aia.state_dict())
-        for a, b in zip(plain.state_dict().values(),
-                        aia.state_dict().values()):
+        for a, b in zip(plain.state_dict().values(), aia.state_dict().values()):
             assert torch.equal(a, b)
         x = make_input(network)
         for mode in (True, False):
@@ -184,14 +180,11 @@ class TestPlainNetwork:
         result = aia.load_state_dict(plain.state_dict(), strict=False)
         assert not result.unexpected_keys
         assert result.missing_keys == [
-            k for k in aia.state_dict()
-            if is_aia(k) and 'num_batches_tracked' not in k
+            k for k in aia.state_dict() if is_aia(k) and 'num_batches_tracked' not in k
         ]
         result = plain.load_state_dict(aia.state_dict(), strict=False)
         assert not result.missing_keys
-        assert result.unexpected_keys == [
-            k for k in aia.state_dict() if is_aia(k)
-        ]
+        assert result.unexpected_keys == [k for k in aia.state_dict() if is_aia(k)]
 
     def test_strict_loading_stays_strict(self):
         plain, aia = build_plain('tsn'), build_aia('tsn')
@@ -204,30 +197,30 @@ class TestPlainNetwork:
         head = {
             'tsn': dict(type='TSNHead'),
             'tsm': dict(type='TSMHead', num_segments=4),
-            'r2plus1d': dict(type='I3DHead')
+            'r2plus1d': dict(type='I3DHead'),
         }[name]
         recognizers = []
         for build in (build_plain, build_aia):
             recognizers.append(
                 MODELS.build(
-                    dict(type='Recognizer3D'
-                         if name == 'r2plus1d' else 'Recognizer2D',
-                         backbone=dict(type='ResNet', depth=18),
-                         cls_head=dict(num_classes=3, in_channels=512,
-                                       **head))))
+                    dict(
+                        type='Recognizer3D' if name == 'r2plus1d' else 'Recognizer2D',
+                        backbone=dict(type='ResNet', depth=18),
+                        cls_head=dict(num_classes=3, in_channels=512, **head),
+                    )
+                )
+            )
             recognizers[-1].backbone = build(name)
         plain, aia = recognizers
         path = tmp_path / 'plain.pth'
         torch.save(dict(state_dict=plain.backbone.state_dict()), path)
-        state = {
-            f'backbone.{k}': v
-            for k, v in torch.load(path)['state_dict'].items()
-        }
+        state = {f'backbone.{k}': v for k, v in torch.load(path)['state_dict'].items()}
         torch.save(dict(state_dict=state), path)
 
         load_checkpoint(aia, str(path))
         lines = [
-            line for line in ''.join(capfd.readouterr()).splitlines()
+            line
+            for line in ''.join(capfd.readouterr()).splitlines()
             if 'keys of the attention are not in the checkpoint' in line
         ]
         assert len(lines) == 1
@@ -252,7 +245,6 @@ class TestPlainNetwork:
 
 
 class TestInsertPlugins:
-
     def test_on_an_mmaction2_model(self, network):
         plain, aia = build_plain(network), build_aia(network)
         num_segments = None if network in ('tsm', 'r2plus1d') else 4
@@ -265,27 +257,31 @@ class TestInsertPlugins:
 
     def test_on_a_recognizer(self):
         recognizer = MODELS.build(
-            dict(type='Recognizer2D',
-                 backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
-                 cls_head=dict(type='TSMHead',
-                               num_classes=3,
-                               in_channels=512,
-                               num_segments=4)))
+            dict(
+                type='Recognizer2D',
+                backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
+                cls_head=dict(
+                    type='TSMHead', num_classes=3, in_channels=512, num_segments=4
+                ),
+            )
+        )
         insert_plugins(recognizer, CINST)
         assert len(attention_layers(recognizer.backbone)) == 8
 
     def test_on_c2d_which_halves_the_frames(self):
-        model = insert_plugins(MODELS.build(dict(type='C2D', depth=18)),
-                               CINST,
-                               num_segments=4)
-        assert [m.num_segments
-                for _, m in attention_layers(model)] == [4] * 2 + [2] * 6
+        model = insert_plugins(
+            MODELS.build(dict(type='C2D', depth=18)), CINST, num_segments=4
+        )
+        assert [m.num_segments for _, m in attention_layers(model)] == [4] * 2 + [2] * 6
         assert model(torch.randn(2, 3, 4, 32, 32)).shape == (2, 512, 2, 1, 1)
 
-    @pytest.mark.parametrize('cfg', [
-        dict(type='CinST'),
-        dict(type='ParallelAttention', branches=[dict(type='CinST')])
-    ])
+    @pytest.mark.parametrize(
+        'cfg',
+        [
+            dict(type='CinST'),
+            dict(type='ParallelAttention', branches=[dict(type='CinST')]),
+        ],
+    )
     def test_under_another_default_scope(self, cfg):
         """MMEngine's Runner has the scope mmengine unless told otherwise."""
         model = build_plain('tsm')
@@ -297,17 +293,20 @@ class TestInsertPlugins:
         model = build_plain('tsn').double()
         model.train(training)
         insert_plugins(model, CINST, num_segments=4)
-        assert all(m.training == training
-                   for _, layer in attention_layers(model)
-                   for m in layer.modules())
+        assert all(
+            m.training == training
+            for _, layer in attention_layers(model)
+            for m in layer.modules()
+        )
         assert model(make_input('tsn').double()).dtype == torch.float64
 
     def test_twice(self):
         model = build_aia('tsn50')
         insert_plugins(model, [dict(cfg=dict(type='STinC'))])
-        assert [
-            type(m).__name__ for _, m in attention_layers(model.layer1[0])
-        ] == ['CinST', 'STinC']
+        assert [type(m).__name__ for _, m in attention_layers(model.layer1[0])] == [
+            'CinST',
+            'STinC',
+        ]
 
     def test_copies_are_independent(self, network):
         model = build_aia(network)
@@ -318,40 +317,64 @@ class TestInsertPlugins:
                 assert torch.equal(value, before[key])
 
 
-@pytest.mark.parametrize('bad, error', [
-    (dict(cfg=dict(type='CinTS')), "got 'CinTS'. Did you mean 'CinST'"),
-    (dict(cfg=dict(type='aia_mmaction.CinTS')), "got 'aia_mmaction.CinTS'"),
-    (dict(cfg=dict(type='ParallelAttention', branches=[dict(type='cinst')])),
-     "got 'cinst'. Did you mean 'CinST'"),
-    (dict(cfg=dict(type='CinST'), position='after_norm'),
-     "got 'after_norm'. The paper uses after_norm2"),
-    (dict(cfg=dict(type='CinST'), position='after_norm3'),
-     r'position that the blocks of this backbone have \(after_norm1, '
-     r'after_norm2, after_conv1, after_conv2\)'),
-    (dict(cfg=dict(type='CinST'), stages=(True, True, True)),
-     r'stages to hold 4 bools.*got \(True, True, True\)'),
-    (dict(cfg=dict(type='CinST'), stages=True), 'stages to hold 4 bools'),
-    (dict(cfg=dict(type='CinST'),
-          blocks=(0, 2)), r'blocks between 0 and 1 for stage 0.*got \[2\]'),
-    (dict(cfg=dict(type='CinST'),
-          stages=(0, 1, 2, 3)), 'stages to hold 4 bools'),
-    (dict(cfg=dict(type='CinST'), blocks=1), 'blocks to be indices'),
-    (dict(cfg=dict(type='CinST'), blocks=(0, 0)), 'blocks to be indices'),
-    (dict(cfg=dict(type='ParallelAttention',
-                   branches=[dict(type='STinC', num_segments=2)])),
-     '4 in the backbone, 2 in the plugin STinC'),
-    (dict(cfg=dict(type='CinST'), postion='after_norm1'), 'got postion'),
-    (dict(cfg=dict(type='CinST'), pathways=('slow', )),
-     r"pathways out of none, got \('slow',\). Only SlowFast"),
-    (dict(cfg=dict(type='CinST', num_segments=8)),
-     '4 in the backbone, 8 in the plugin CinST'),
-    (dict(cfg=dict(type='CinST', channels=8)),
-     'Expected an attention layer with its options'),
-    (dict(cfg=dict(type='ParallelAttention')), 'expected the branches'),
-    (dict(cfg=dict(type='ReLU')), 'Expected an attention layer'),
-    (dict(type='CinST'), 'expected entries like'),
-    (dict(cfg='CinST'), 'expected cfg to be a dict'),
-])
+@pytest.mark.parametrize(
+    'bad, error',
+    [
+        (dict(cfg=dict(type='CinTS')), "got 'CinTS'. Did you mean 'CinST'"),
+        (dict(cfg=dict(type='aia_mmaction.CinTS')), "got 'aia_mmaction.CinTS'"),
+        (
+            dict(cfg=dict(type='ParallelAttention', branches=[dict(type='cinst')])),
+            "got 'cinst'. Did you mean 'CinST'",
+        ),
+        (
+            dict(cfg=dict(type='CinST'), position='after_norm'),
+            "got 'after_norm'. The paper uses after_norm2",
+        ),
+        (
+            dict(cfg=dict(type='CinST'), position='after_norm3'),
+            r'position that the blocks of this backbone have \(after_norm1, '
+            r'after_norm2, after_conv1, after_conv2\)',
+        ),
+        (
+            dict(cfg=dict(type='CinST'), stages=(True, True, True)),
+            r'stages to hold 4 bools.*got \(True, True, True\)',
+        ),
+        (dict(cfg=dict(type='CinST'), stages=True), 'stages to hold 4 bools'),
+        (
+            dict(cfg=dict(type='CinST'), blocks=(0, 2)),
+            r'blocks between 0 and 1 for stage 0.*got \[2\]',
+        ),
+        (dict(cfg=dict(type='CinST'), stages=(0, 1, 2, 3)), 'stages to hold 4 bools'),
+        (dict(cfg=dict(type='CinST'), blocks=1), 'blocks to be indices'),
+        (dict(cfg=dict(type='CinST'), blocks=(0, 0)), 'blocks to be indices'),
+        (
+            dict(
+                cfg=dict(
+                    type='ParallelAttention',
+                    branches=[dict(type='STinC', num_segments=2)],
+                )
+            ),
+            '4 in the backbone, 2 in the plugin STinC',
+        ),
+        (dict(cfg=dict(type='CinST'), postion='after_norm1'), 'got postion'),
+        (
+            dict(cfg=dict(type='CinST'), pathways=('slow',)),
+            r"pathways out of none, got \('slow',\). Only SlowFast",
+        ),
+        (
+            dict(cfg=dict(type='CinST', num_segments=8)),
+            '4 in the backbone, 8 in the plugin CinST',
+        ),
+        (
+            dict(cfg=dict(type='CinST', channels=8)),
+            'Expected an attention layer with its options',
+        ),
+        (dict(cfg=dict(type='ParallelAttention')), 'expected the branches'),
+        (dict(cfg=dict(type='ReLU')), 'Expected an attention layer'),
+        (dict(type='CinST'), 'expected entries like'),
+        (dict(cfg='CinST'), 'expected cfg to be a dict'),
+    ],
+)
 def test_bad_entries(bad, error):
     model = build_aia('tsn', plugins=[])
     keys = list(model.state_dict())
@@ -378,32 +401,31 @@ def test_not_a_backbone():
 
 def test_activation_with_parameters():
     with pytest.raises(ValueError, match='activation without parameters'):
-        build_aia('tsn',
-                  act_cfg=dict(type='PReLU'),
-                  plugins=[{
-                      **CINST[0], 'position': 'after_norm1'
-                  }])
+        build_aia(
+            'tsn',
+            act_cfg=dict(type='PReLU'),
+            plugins=[{**CINST[0], 'position': 'after_norm1'}],
+        )
 
 
 class TestNumSegments:
-
     def test_missing(self):
         with pytest.raises(ValueError, match='one num_segments.*got none'):
             insert_plugins(build_plain('tsn'), CINST)
 
     def test_argument_against_backbone(self):
-        with pytest.raises(ValueError,
-                           match='8 in the argument, 4 in the backbone'):
+        with pytest.raises(ValueError, match='8 in the argument, 4 in the backbone'):
             insert_plugins(build_plain('tsm'), CINST, num_segments=8)
 
     def test_head_against_backbone(self):
         recognizer = MODELS.build(
-            dict(type='Recognizer2D',
-                 backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
-                 cls_head=dict(type='TSMHead', num_classes=3,
-                               in_channels=512)))
-        with pytest.raises(ValueError,
-                           match='4 in the backbone, 8 in the head'):
+            dict(
+                type='Recognizer2D',
+                backbone=dict(type='ResNetTSM', depth=18, num_segments=4),
+                cls_head=dict(type='TSMHead', num_classes=3, in_channels=512),
+            )
+        )
+        with pytest.raises(ValueError, match='4 in the backbone, 8 in the head'):
             insert_plugins(recognizer, CINST)
 
     def test_useless_in_a_plugin_for_3d(self):
@@ -417,6 +439,5 @@ class TestNumSegments:
 
     @pytest.mark.parametrize('name', [n for n in NETWORKS if 'ts' in n])
     def test_does_not_divide_the_batch(self, name):
-        with pytest.raises(ValueError,
-                           match='num_segments=4 frames, got a batch of 6'):
+        with pytest.raises(ValueError, match='num_segments=4 frames, got a batch of 6'):
             build_aia(name)(make_input(name)[:6])

@@ -1,4 +1,5 @@
 """What MMAction2's backbones can do, they do with attention inside."""
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -44,10 +45,7 @@ def test_imagenet_weights_from_a_file(name, tmp_path):
     kwargs = dict(pretrained2d=True) if name == 'tsm' else {}
 
     aia = build_aia(name, pretrained=str(path), **kwargs)
-    attention = {
-        k: v.clone()
-        for k, v in aia.state_dict().items() if is_aia(k)
-    }
+    attention = {k: v.clone() for k, v in aia.state_dict().items() if is_aia(k)}
     aia.init_weights()
 
     state = aia.state_dict()
@@ -63,12 +61,15 @@ def test_init_weights_keeps_the_attention_s_own(network):
         # A copy from before the insertion: the same must hold for an object.
         model = insert_plugins(build_plain(network), CINST)
     model.init_weights()
-    outer = torch.stack([
-        getattr(layer, f'gate_{axis}').conv.weight
-        for _, layer in attention_layers(model) for axis in 'thw'
-    ])
+    outer = torch.stack(
+        [
+            getattr(layer, f'gate_{axis}').conv.weight
+            for _, layer in attention_layers(model)
+            for axis in 'thw'
+        ]
+    )
     # Xavier-normal, where MMAction2's ResNet3d would leave Kaiming's 0.27.
-    assert outer.std().item() == pytest.approx((2 / 81)**0.5, rel=0.1)
+    assert outer.std().item() == pytest.approx((2 / 81) ** 0.5, rel=0.1)
 
 
 def test_init_weights_keeps_loaded_attention(tmp_path):
@@ -90,9 +91,7 @@ def test_with_cp(name):
     grads = []
     for with_cp in (False, True):
         # MMAction2's 2-D BasicBlock has no with_cp.
-        model = build_aia(name,
-                          with_cp=with_cp,
-                          depth=18 if name == 'r2plus1d' else 50)
+        model = build_aia(name, with_cp=with_cp, depth=18 if name == 'r2plus1d' else 50)
         model(x.clone().requires_grad_()).square().mean().backward()
         grads.append({n: p.grad for n, p in model.named_parameters()})
     assert any(is_aia(n) for n in grads[0])
@@ -104,8 +103,9 @@ def test_frozen_stages(network):
     model = build_aia(network, frozen_stages=2).train()
     model(make_input(network)).sum().backward()
     for name, parameter in model.named_parameters():
-        frozen = name.split('.')[0] in ('layer1',
-                                        'layer2') or (name.startswith('conv1'))
+        frozen = name.split('.')[0] in ('layer1', 'layer2') or (
+            name.startswith('conv1')
+        )
         assert parameter.requires_grad != frozen, name
         assert (parameter.grad is None) == frozen, name
     for name, layer in attention_layers(model):
@@ -119,11 +119,11 @@ def test_norm_eval(network):
     model = build_aia(network, norm_eval=True).train()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     assert norms and not any(m.training for m in norms)
-    before = model.layer1[0].conv2.activate.after_norm[
-        0].gate_c.norm.running_mean.clone()
+    before = (
+        model.layer1[0].conv2.activate.after_norm[0].gate_c.norm.running_mean.clone()
+    )
     model(make_input(network))
-    after = model.layer1[0].conv2.activate.after_norm[
-        0].gate_c.norm.running_mean
+    after = model.layer1[0].conv2.activate.after_norm[0].gate_c.norm.running_mean
     assert torch.equal(before, after)
 
 
@@ -145,22 +145,30 @@ def test_tsm_optim_wrapper_constructor(name):
         'r2plus1d': ('Recognizer3D', dict(type='I3DHead')),
     }[name]
     model = MODELS.build(
-        dict(type=recognizer,
-             backbone=dict(type='AIAResNet', depth=18),
-             cls_head=dict(num_classes=3, in_channels=512, **head)))
+        dict(
+            type=recognizer,
+            backbone=dict(type='AIAResNet', depth=18),
+            cls_head=dict(num_classes=3, in_channels=512, **head),
+        )
+    )
     model.backbone = build_aia(name)
     wrapper = build_optim_wrapper(
         model,
-        ConfigDict(constructor='TSMOptimWrapperConstructor',
-                   paramwise_cfg=dict(fc_lr5=True),
-                   optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))
-    groups = [(id(p), group['lr'], group['weight_decay'])
-              for group in wrapper.optimizer.param_groups
-              for p in group['params']]
+        ConfigDict(
+            constructor='TSMOptimWrapperConstructor',
+            paramwise_cfg=dict(fc_lr5=True),
+            optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4),
+        ),
+    )
+    groups = [
+        (id(p), group['lr'], group['weight_decay'])
+        for group in wrapper.optimizer.param_groups
+        for p in group['params']
+    ]
     count = 0
     for key, parameter in model.named_parameters():
         if is_aia(key):
-            (_, lr, decay), = [g for g in groups if g[0] == id(parameter)]
+            ((_, lr, decay),) = [g for g in groups if g[0] == id(parameter)]
             assert lr == 0.01
             # norm parameters are not decayed
             assert decay == (1e-4 if key.endswith('conv.weight') else 0)
@@ -170,9 +178,12 @@ def test_tsm_optim_wrapper_constructor(name):
 
 def test_max_testing_views():
     model = MODELS.build(
-        dict(type='Recognizer2D',
-             backbone=dict(type='AIAResNet', depth=18, num_segments=4),
-             cls_head=dict(type='TSNHead', num_classes=3, in_channels=512)))
+        dict(
+            type='Recognizer2D',
+            backbone=dict(type='AIAResNet', depth=18, num_segments=4),
+            cls_head=dict(type='TSNHead', num_classes=3, in_channels=512),
+        )
+    )
     model.eval()
     clips = torch.randn(1, 3 * 4, 3, 32, 32)
     with torch.no_grad():

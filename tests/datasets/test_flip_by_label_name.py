@@ -17,20 +17,16 @@ def both_ways(pairs):
 SORTED = both_ways({86: 87, 93: 94, 166: 167})
 
 
-@pytest.mark.parametrize('labels, expected', [
-    (names('sthv1'), both_ways({
-        2: 4,
-        30: 41,
-        52: 66
-    })),
-    (sorted(names('sthv1')), SORTED),
-    (names('sthv2'), SORTED),
-    (['Turn left', 'Turn right', 'Turn leftover'], {
-        0: 1,
-        1: 0
-    }),
-    (['Turn left', 'Turn', 'right'], {}),
-])
+@pytest.mark.parametrize(
+    'labels, expected',
+    [
+        (names('sthv1'), both_ways({2: 4, 30: 41, 52: 66})),
+        (sorted(names('sthv1')), SORTED),
+        (names('sthv2'), SORTED),
+        (['Turn left', 'Turn right', 'Turn leftover'], {0: 1, 1: 0}),
+        (['Turn left', 'Turn', 'right'], {}),
+    ],
+)
 def test_pairs(labels, expected):
     assert flip_pairs(labels) == expected
 
@@ -42,14 +38,11 @@ def test_shipped_names(dataset):
 
 @pytest.mark.parametrize('label, flipped', [(30, 41), (41, 30), (7, 7)])
 def test_mirrors_image_and_label(label, flipped):
-    flip = TRANSFORMS.build(
-        dict(type='FlipByLabelName', labels='sthv1', flip_ratio=1))
+    flip = TRANSFORMS.build(dict(type='FlipByLabelName', labels='sthv1', flip_ratio=1))
     image = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
     results = flip(
-        dict(imgs=[image.copy()],
-             img_shape=(4, 6),
-             modality='RGB',
-             label=label))
+        dict(imgs=[image.copy()], img_shape=(4, 6), modality='RGB', label=label)
+    )
     assert results['label'] == flipped
     assert np.array_equal(results['imgs'][0], image[:, ::-1])
 

@@ -8,15 +8,16 @@ PIPELINE = [
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(320, 240), keep_ratio=False),
     dict(type='CenterCrop', crop_size=240),
-    dict(type='FormatShape', input_format='NCHW')
+    dict(type='FormatShape', input_format='NCHW'),
 ]
 
 
 def test_leaves_the_rest_alone():
     changed = with_protocol(PIPELINE, 'accurate')
     assert changed[::2] == [
-        PIPELINE[0], PIPELINE[2],
-        dict(type='ThreeCrop', crop_size=256)
+        PIPELINE[0],
+        PIPELINE[2],
+        dict(type='ThreeCrop', crop_size=256),
     ]
     assert changed[1] == dict(PIPELINE[1], twice_sample=True)
     assert changed[3] == dict(type='Resize', scale=(-1, 256))

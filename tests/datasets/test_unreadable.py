@@ -33,22 +33,24 @@ def decode(size=8, **kwargs):
         dict(type='ReadableDecordDecode', **kwargs),
         dict(type='Resize', scale=(size, size), keep_ratio=False),
         dict(type='FormatShape', input_format='NCHW'),
-        dict(type='PackActionInputs', meta_keys=('filename', ))
+        dict(type='PackActionInputs', meta_keys=('filename',)),
     ]
 
 
 def dataset(folder, names, pipeline, **kwargs):
     write_list(folder / 'list.txt', [f'{n} {i}' for i, n in enumerate(names)])
     return DATASETS.build(
-        dict(type='VideoDataset',
-             ann_file=str(folder / 'list.txt'),
-             data_prefix=dict(video=str(folder)),
-             pipeline=pipeline,
-             **kwargs))
+        dict(
+            type='VideoDataset',
+            ann_file=str(folder / 'list.txt'),
+            data_prefix=dict(video=str(folder)),
+            pipeline=pipeline,
+            **kwargs,
+        )
+    )
 
 
 class TestTraining:
-
     @pytest.mark.parametrize('bad', BAD)
     def test_names_the_file_and_draws_another(self, videos, bad, capfd):
         data = dataset(videos, [bad, GOOD[0]], decode(on_error='skip'))
@@ -71,12 +73,10 @@ class TestTraining:
     def test_counts_over_all_workers(self, videos, context):
         pipeline = decode(on_error='skip', max_share=0.008)  # 8 of 1,000
         data = dataset(videos, [*BAD, *GOOD[:1]] * 4, pipeline)
-        loader = DataLoader(data,
-                            num_workers=2,
-                            multiprocessing_context=context,
-                            collate_fn=list)
-        with pytest.raises(RuntimeError,
-                           match=r'at most 0.80%.*got (9|\d\d) of'):
+        loader = DataLoader(
+            data, num_workers=2, multiprocessing_context=context, collate_fn=list
+        )
+        with pytest.raises(RuntimeError, match=r'at most 0.80%.*got (9|\d\d) of'):
             for _ in range(10):
                 list(loader)
 
@@ -93,7 +93,6 @@ class TestTraining:
 
 
 class TestTesting:
-
     @pytest.mark.parametrize('bad', BAD)
     def test_an_error_names_the_file(self, videos, bad):
         data = dataset(videos, [bad], decode(), test_mode=True)
@@ -114,8 +113,7 @@ class TestTesting:
     def test_good_videos_are_mmaction2_s(self, videos):
         ours = dataset(videos, GOOD, decode(on_error='blank'), test_mode=True)
         pipeline = [
-            dict(type=t.pop('type').replace('Readable', ''), **t)
-            for t in decode()
+            dict(type=t.pop('type').replace('Readable', ''), **t) for t in decode()
         ]
         plain = dataset(videos, GOOD, pipeline, test_mode=True)
         for a, b in zip(ours, plain):
@@ -123,7 +121,6 @@ class TestTesting:
 
 
 class TestRawFrames:
-
     @pytest.mark.parametrize('broken', ['00001.jpg', '00011.jpg'])
     @pytest.mark.parametrize('content', [b'', b'no image', None])
     def test_names_folder_and_frame(self, tmp_path, broken, content):
@@ -133,12 +130,13 @@ class TestRawFrames:
         else:
             (tmp_path / '7' / broken).write_bytes(content)
         transform = TRANSFORMS.build(dict(type='ReadableRawFrameDecode'))
-        results = dict(frame_dir=str(tmp_path / '7'),
-                       filename_tmpl='{:05}.jpg',
-                       modality='RGB',
-                       frame_inds=np.array([1, 11]))
-        with pytest.raises(UnreadableError,
-                           match=f'{tmp_path / "7"} cannot.*{broken}'):
+        results = dict(
+            frame_dir=str(tmp_path / '7'),
+            filename_tmpl='{:05}.jpg',
+            modality='RGB',
+            frame_inds=np.array([1, 11]),
+        )
+        with pytest.raises(UnreadableError, match=f'{tmp_path / "7"} cannot.*{broken}'):
             transform(results)
 
 
@@ -151,10 +149,13 @@ def test_of_the_benchmark_configs():
     """Training goes on, testing does not."""
     for name in ('sthv1', 'sthv2', 'sthv2_3d', 'diving48', 'egtea'):
         cfg = Config.fromfile(REPO / f'configs/_base_/datasets/{name}.py')
-        for pipeline, on_error in ((cfg.train_dataloader, 'skip'),
-                                   (cfg.test_dataloader, None)):
+        for pipeline, on_error in (
+            (cfg.train_dataloader, 'skip'),
+            (cfg.test_dataloader, None),
+        ):
             decoders = [
-                t for t in pipeline.dataset.pipeline
+                t
+                for t in pipeline.dataset.pipeline
                 if t.type.endswith(('Decode', 'Init'))
             ]
             assert decoders

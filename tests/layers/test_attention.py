@@ -7,8 +7,13 @@ from mmaction.registry import MODELS
 from scipy.ndimage import correlate
 from torch import nn
 
-from aia_mmaction import (ChannelContext, CinST, ParallelAttention,
-                          SpatioTemporalContext, STinC)
+from aia_mmaction import (
+    ChannelContext,
+    CinST,
+    ParallelAttention,
+    SpatioTemporalContext,
+    STinC,
+)
 
 from ..conftest import needs_fast_paths
 
@@ -16,16 +21,15 @@ LAYERS = {
     'C': ChannelContext,
     'ST': SpatioTemporalContext,
     'CinST': CinST,
-    'STinC': STinC
+    'STinC': STinC,
 }
-GOLDEN = dict(
-    np.load(Path(__file__).parent.parent / 'data' / 'golden_modules.npz'))
+GOLDEN = dict(np.load(Path(__file__).parent.parent / 'data' / 'golden_modules.npz'))
 # Bounds on |got - expected| / max |expected|
 FLOAT64_TOLERANCE = 1e-9
 
 each_impl = pytest.mark.parametrize(
-    'impl',
-    ['reference', pytest.param('fused', marks=needs_fast_paths)])
+    'impl', ['reference', pytest.param('fused', marks=needs_fast_paths)]
+)
 
 
 def golden(layer, case, key):
@@ -42,11 +46,12 @@ def authors_name(name):
 def load_golden(layer, case, impl='auto'):
     num_segments = int(golden(layer, case, 'num_segments'))
     module = LAYERS[layer](num_segments, impl=impl).double()
-    module.load_state_dict({
-        name:
-        golden(layer, case, f'param/{authors_name(name)}')
-        for name in module.state_dict()
-    })
+    module.load_state_dict(
+        {
+            name: golden(layer, case, f'param/{authors_name(name)}')
+            for name in module.state_dict()
+        }
+    )
     return module
 
 
@@ -68,12 +73,14 @@ def to_5d(x, num_segments):
 def test_equals_authors_code(layer, impl, case, mode, dims):
     module = load_golden(layer, case, impl).train(mode == 'train')
     num_segments = module.num_segments
-    x, grad_output, y, grad_x = (golden(layer, case, key)
-                                 for key in ('x', 'grad_output', f'{mode}/y',
-                                             f'{mode}/grad_x'))
+    x, grad_output, y, grad_x = (
+        golden(layer, case, key)
+        for key in ('x', 'grad_output', f'{mode}/y', f'{mode}/grad_x')
+    )
     if dims == 5:
-        x, grad_output, y, grad_x = (to_5d(t, num_segments)
-                                     for t in (x, grad_output, y, grad_x))
+        x, grad_output, y, grad_x = (
+            to_5d(t, num_segments) for t in (x, grad_output, y, grad_x)
+        )
         module.num_segments = None
     x.requires_grad_()
 
@@ -83,16 +90,18 @@ def test_equals_authors_code(layer, impl, case, mode, dims):
     assert_close(got.detach(), y)
     assert_close(x.grad, grad_x)
     for name, parameter in module.named_parameters():
-        assert_close(parameter.grad,
-                     golden(layer, case, f'{mode}/grad/{authors_name(name)}'))
+        assert_close(
+            parameter.grad, golden(layer, case, f'{mode}/grad/{authors_name(name)}')
+        )
     for name, buffer in module.named_buffers():
         if mode == 'eval':
             assert torch.equal(
-                buffer, golden(layer, case, f'param/{authors_name(name)}'))
+                buffer, golden(layer, case, f'param/{authors_name(name)}')
+            )
         else:
             assert_close(
-                buffer, golden(layer, case,
-                               f'after_train/{authors_name(name)}'))
+                buffer, golden(layer, case, f'after_train/{authors_name(name)}')
+            )
 
 
 def numpy_gate(x, axis, module):
@@ -107,14 +116,11 @@ def numpy_gate(x, axis, module):
             f(clip, axis=axis, keepdims=True).transpose(*order, axis)[..., 0]
             for f in (np.max, np.mean)
         ]
-        z = sum(
-            correlate(p, w, mode='constant') for p, w in zip(pooled, weight))
-        z = (z - norm.running_mean.item()) / np.sqrt(norm.running_var.item() +
-                                                     norm.eps)
+        z = sum(correlate(p, w, mode='constant') for p, w in zip(pooled, weight))
+        z = (z - norm.running_mean.item()) / np.sqrt(norm.running_var.item() + norm.eps)
         z = z * norm.weight.item() + norm.bias.item()
         gate = 1 / (1 + np.exp(-z))
-        gates.append(
-            np.expand_dims(gate, 3).transpose(np.argsort([*order, axis])))
+        gates.append(np.expand_dims(gate, 3).transpose(np.argsort([*order, axis])))
     return np.stack(gates)
 
 
@@ -125,35 +131,37 @@ def numpy_layer(x, module):
         return numpy_gate(z, 'C', module.gate_c)
 
     def st(z):
-        return sum(
-            numpy_gate(z, axis, getattr(module, f'gate_{axis.lower()}'))
-            for axis in 'THW') / 3
+        return (
+            sum(
+                numpy_gate(z, axis, getattr(module, f'gate_{axis.lower()}'))
+                for axis in 'THW'
+            )
+            / 3
+        )
 
     return {
         ChannelContext: lambda: x * c(x),
         SpatioTemporalContext: lambda: x * st(x),
         CinST: lambda: x * st(x * c(x)),
-        STinC: lambda: x * c(x * st(x))
+        STinC: lambda: x * c(x * st(x)),
     }[type(module)]()
 
 
 @each_impl
-@pytest.mark.parametrize('shape', [(1, 3, 1, 4, 7), (2, 1, 5, 6, 3),
-                                   (1, 5, 3, 1, 2), (3, 4, 2, 5, 5)])
+@pytest.mark.parametrize(
+    'shape', [(1, 3, 1, 4, 7), (2, 1, 5, 6, 3), (1, 5, 3, 1, 2), (3, 4, 2, 5, 5)]
+)
 def test_equals_numpy_on_odd_sizes(shape, impl):
     x = torch.randn(shape, dtype=torch.float64)
-    layers = {
-        name: cls(impl=impl).double().eval()
-        for name, cls in LAYERS.items()
-    }
+    layers = {name: cls(impl=impl).double().eval() for name, cls in LAYERS.items()}
     for module in layers.values():
         for gate in module.children():
             nn.init.normal_(gate.norm.bias)
             nn.init.uniform_(gate.norm.running_var, 0.5, 2)
     for module in layers.values():
         assert_close(
-            module(x).detach(), torch.as_tensor(numpy_layer(x.numpy(),
-                                                            module)))
+            module(x).detach(), torch.as_tensor(numpy_layer(x.numpy(), module))
+        )
 
 
 @pytest.mark.parametrize('training', [False, True])
@@ -175,8 +183,9 @@ def test_gradcheck(layer, impl, training):
     [
         # PyTorch < 2.4 has no convolution of float16 on CPUs.
         pytest.param(torch.float16, marks=needs_fast_paths),
-        torch.bfloat16
-    ])
+        torch.bfloat16,
+    ],
+)
 @pytest.mark.parametrize('layer', LAYERS)
 def test_half_precision(layer, dtype):
     module = LAYERS[layer](num_segments=4)
@@ -233,9 +242,11 @@ def test_initialisation():
     for _ in range(200):
         for name, cls in (('cinst', CinST), ('stinc', STinC)):
             weights[name].append([g.conv.weight for g in cls().children()])
-    kaiming, xavier = (2 / 27)**0.5, (2 / (54 + 27))**0.5
-    for name, expected in (('cinst', [kaiming] + [xavier] * 3),
-                           ('stinc', [xavier] + [kaiming] * 3)):
+    kaiming, xavier = (2 / 27) ** 0.5, (2 / (54 + 27)) ** 0.5
+    for name, expected in (
+        ('cinst', [kaiming] + [xavier] * 3),
+        ('stinc', [xavier] + [kaiming] * 3),
+    ):
         for axis, std in enumerate(expected):
             sample = torch.stack([w[axis] for w in weights[name]])
             # 10,800 draws: the standard error of std is 0.7 %
@@ -243,12 +254,11 @@ def test_initialisation():
 
 
 class TestParallelAttention:
-
     def test_is_the_mean_of_its_branches(self):
         module = ParallelAttention(
-            [dict(type='ChannelContext'),
-             dict(type='SpatioTemporalContext')],
-            num_segments=8).double()
+            [dict(type='ChannelContext'), dict(type='SpatioTemporalContext')],
+            num_segments=8,
+        ).double()
         c, st = (load_golden(layer, 0) for layer in ('C', 'ST'))
         module.branches[0].load_state_dict(c.state_dict())
         module.branches[1].load_state_dict(st.state_dict())
@@ -263,7 +273,6 @@ class TestParallelAttention:
 
 
 class TestBadInput:
-
     def test_three_dimensions(self):
         with pytest.raises(ValueError, match='got 3-D features'):
             CinST(num_segments=2)(torch.randn(2, 3, 4))
@@ -273,8 +282,9 @@ class TestBadInput:
             CinST(num_segments=2)(torch.ones(2, 3, 4, 4, dtype=torch.int64))
 
     def test_broken_clips(self):
-        with pytest.raises(ValueError,
-                           match='num_segments=8 frames, got a batch of 12'):
+        with pytest.raises(
+            ValueError, match='num_segments=8 frames, got a batch of 12'
+        ):
             CinST(num_segments=8)(torch.randn(12, 3, 4, 4))
 
     def test_folded_frames_without_num_segments(self):

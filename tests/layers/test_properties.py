@@ -1,4 +1,5 @@
 """What holds for every input, whatever its shape, dtype and strides."""
+
 import copy
 
 import pytest
@@ -7,15 +8,24 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from aia_mmaction import (ChannelContext, CinST, ParallelAttention,
-                          SpatioTemporalContext, STinC)
+from aia_mmaction import (
+    ChannelContext,
+    CinST,
+    ParallelAttention,
+    SpatioTemporalContext,
+    STinC,
+)
 
 from ..conftest import needs_fast_paths
 
 LAYERS = [
-    ChannelContext, SpatioTemporalContext, CinST, STinC,
+    ChannelContext,
+    SpatioTemporalContext,
+    CinST,
+    STinC,
     lambda **kwargs: ParallelAttention(
-        branches=[dict(type='CinST'), dict(type='STinC')], **kwargs)
+        branches=[dict(type='CinST'), dict(type='STinC')], **kwargs
+    ),
 ]
 IMPLS = ['reference', pytest.param('auto', marks=needs_fast_paths)]
 # Relative to the largest value; float16 and bfloat16 keep 11 and 8 bits.
@@ -23,7 +33,7 @@ TOLERANCE = {
     torch.float64: 1e-12,
     torch.float32: 1e-5,
     torch.float16: 2e-3,
-    torch.bfloat16: 2e-2
+    torch.bfloat16: 2e-2,
 }
 HALF = [torch.float16, torch.bfloat16]
 if not hasattr(torch.library, 'custom_op'):
@@ -32,10 +42,7 @@ if not hasattr(torch.library, 'custom_op'):
     del TOLERANCE[torch.float16]
 
 each_impl = pytest.mark.parametrize('impl', IMPLS)
-sweep = settings(max_examples=60,
-                 deadline=None,
-                 derandomize=True,
-                 database=None)
+sweep = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 @st.composite
@@ -68,16 +75,18 @@ def inputs(draw, num_segments, dtypes=tuple(TOLERANCE)):
         shape = (n, c, num_segments, h, w)
     x = torch.randn(shape, dtype=torch.float64)
     x = x.to(draw(st.sampled_from(dtypes)))
-    strides = draw(
-        st.sampled_from(['contiguous', 'channels_last', 'turned', 'part']))
+    strides = draw(st.sampled_from(['contiguous', 'channels_last', 'turned', 'part']))
     if strides == 'channels_last':
-        x = x.contiguous(memory_format=torch.channels_last if x.dim() ==
-                         4 else torch.channels_last_3d)
+        x = x.contiguous(
+            memory_format=torch.channels_last
+            if x.dim() == 4
+            else torch.channels_last_3d
+        )
     elif strides == 'turned':
         x = x.transpose(-1, 1).contiguous().transpose(-1, 1)
     elif strides == 'part':
         x = torch.cat([x, x], 1)[:, ::2][:, :c]
-        x = torch.cat([x, x], -1)[..., 1:w + 1]
+        x = torch.cat([x, x], -1)[..., 1 : w + 1]
     return x
 
 
@@ -160,14 +169,16 @@ def test_evaluation_is_deterministic(impl, data):
         first, second = attend(layer, x.clone()), attend(layer, x.clone())
     assert torch.equal(first, second)
     layer.to(x.dtype)
-    assert all(
-        torch.equal(v, before[k]) for k, v in layer.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
 
 
 @each_impl
 @sweep
-@given(st.data(), st.sampled_from([1e4, -1e4, 0., 1.]),
-       st.sampled_from(['constant', 'random', 'one frame', 'one value']))
+@given(
+    st.data(),
+    st.sampled_from([1e4, -1e4, 0.0, 1.0]),
+    st.sampled_from(['constant', 'random', 'one frame', 'one value']),
+)
 def test_extreme_values(impl, data, value, kind):
     layer, num_segments = data.draw(layers(impl))
     x = data.draw(inputs(num_segments, (*HALF, torch.float32))) / 4

@@ -7,66 +7,73 @@ from aia_mmaction import AIANeck
 from ..conftest import samples, scores_of
 
 RESNET = dict(type='ResNet', depth=18, out_indices=(2, 3))
-TSM = dict(type='ResNetTSM',
-           depth=18,
-           num_segments=4,
-           pretrained2d=False,
-           out_indices=(2, 3))
-SWIN = dict(type='SwinTransformer3D',
-            arch=dict(embed_dims=24,
-                      depths=[1, 1, 1, 1],
-                      num_heads=[1, 2, 4, 8]),
-            pretrained2d=False,
-            window_size=(2, 2, 2))
-MVIT = dict(type='MViT',
-            arch=dict(embed_dims=24,
-                      num_layers=2,
-                      num_heads=1,
-                      downscale_indices=[1]),
-            spatial_size=32,
-            temporal_size=8,
-            out_scales=[-1])
-UNIFORMER = dict(type='UniFormer',
-                 depth=[1, 1, 1, 1],
-                 embed_dim=[16, 32, 64, 64],
-                 head_dim=16,
-                 img_size=32,
-                 pretrained2d=False)
+TSM = dict(
+    type='ResNetTSM', depth=18, num_segments=4, pretrained2d=False, out_indices=(2, 3)
+)
+SWIN = dict(
+    type='SwinTransformer3D',
+    arch=dict(embed_dims=24, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8]),
+    pretrained2d=False,
+    window_size=(2, 2, 2),
+)
+MVIT = dict(
+    type='MViT',
+    arch=dict(embed_dims=24, num_layers=2, num_heads=1, downscale_indices=[1]),
+    spatial_size=32,
+    temporal_size=8,
+    out_scales=[-1],
+)
+UNIFORMER = dict(
+    type='UniFormer',
+    depth=[1, 1, 1, 1],
+    embed_dim=[16, 32, 64, 64],
+    head_dim=16,
+    img_size=32,
+    pretrained2d=False,
+)
 
 # name: (backbone, head)
 NETWORKS_3D = {
     'swin': (SWIN, dict(type='I3DHead', in_channels=192)),
-    'mvit': (dict(output_cls_token=False, **MVIT),
-             dict(type='MViTHead', in_channels=48, with_cls_token=False)),
+    'mvit': (
+        dict(output_cls_token=False, **MVIT),
+        dict(type='MViTHead', in_channels=48, with_cls_token=False),
+    ),
     'uniformer': (UNIFORMER, dict(type='I3DHead', in_channels=64)),
-    'r2plus1d': (dict(type='ResNet3d', depth=18,
-                      pretrained2d=False), dict(type='I3DHead',
-                                                in_channels=512)),
+    'r2plus1d': (
+        dict(type='ResNet3d', depth=18, pretrained2d=False),
+        dict(type='I3DHead', in_channels=512),
+    ),
 }
 
 
 def build_2d(backbone=RESNET, plugins='CinST', head='TSNHead', **kwargs):
     torch.manual_seed(0)
     return MODELS.build(
-        dict(type='Recognizer2D',
-             backbone=dict(backbone),
-             neck=dict(type='AIANeck', plugins=plugins, num_segments=4),
-             cls_head=dict(type=head,
-                           num_classes=3,
-                           in_channels=512,
-                           average_clips='prob'),
-             **kwargs))
+        dict(
+            type='Recognizer2D',
+            backbone=dict(backbone),
+            neck=dict(type='AIANeck', plugins=plugins, num_segments=4),
+            cls_head=dict(
+                type=head, num_classes=3, in_channels=512, average_clips='prob'
+            ),
+            **kwargs,
+        )
+    )
 
 
 def build_3d(name, **kwargs):
     backbone, head = NETWORKS_3D[name]
     torch.manual_seed(0)
     return MODELS.build(
-        dict(type='Recognizer3D',
-             backbone=dict(backbone),
-             neck=dict(type='AIANeck'),
-             cls_head=dict(num_classes=3, average_clips='prob', **head),
-             **kwargs))
+        dict(
+            type='Recognizer3D',
+            backbone=dict(backbone),
+            neck=dict(type='AIANeck'),
+            cls_head=dict(num_classes=3, average_clips='prob', **head),
+            **kwargs,
+        )
+    )
 
 
 def scores(model, inputs):
@@ -77,7 +84,6 @@ def scores(model, inputs):
 
 
 class TestRecognizer2D:
-
     @pytest.mark.parametrize('backbone', [RESNET, TSM])
     def test_trains(self, backbone):
         model = build_2d(backbone)
@@ -104,11 +110,10 @@ class TestRecognizer2D:
         """The score is the mean over crops, as if each came alone."""
         model = build_2d(backbone)
         crops = torch.randn(2, 3, 4, 3, 32, 32)
-        expected = torch.stack([
-            scores(model, crops[:, i].contiguous()) for i in range(3)
-        ]).mean(dim=0)
-        torch.testing.assert_close(scores(model, crops.flatten(1, 2)),
-                                   expected)
+        expected = torch.stack(
+            [scores(model, crops[:, i].contiguous()) for i in range(3)]
+        ).mean(dim=0)
+        torch.testing.assert_close(scores(model, crops.flatten(1, 2)), expected)
 
     def test_fcn_test(self):
         model = build_2d(TSM, head='TPNHead')
@@ -118,7 +123,7 @@ class TestRecognizer2D:
         torch.testing.assert_close(scores(model, crops), expected)
 
     def test_one_map(self):
-        model = build_2d(dict(RESNET, out_indices=(3, )))
+        model = build_2d(dict(RESNET, out_indices=(3,)))
         with pytest.raises(ValueError, match=r'e.g. out_indices=\(2, 3\)'):
             model.loss(torch.randn(2, 4, 3, 32, 32), samples(2))
 
@@ -129,7 +134,6 @@ class TestRecognizer2D:
 
 @pytest.mark.parametrize('name', NETWORKS_3D)
 class TestRecognizer3D:
-
     def test_trains(self, name):
         model = build_3d(name)
         model.train()
@@ -152,9 +156,9 @@ class TestRecognizer3D:
     def test_crops(self, name):
         model = build_3d(name)
         crops = torch.randn(2, 3, 3, 8, 32, 32)
-        expected = torch.stack([
-            scores(model, crops[:, i:i + 1].contiguous()) for i in range(3)
-        ]).mean(dim=0)
+        expected = torch.stack(
+            [scores(model, crops[:, i : i + 1].contiguous()) for i in range(3)]
+        ).mean(dim=0)
         torch.testing.assert_close(scores(model, crops), expected)
         model.test_cfg = dict(fcn_test=True)
         torch.testing.assert_close(scores(model, crops), expected)
@@ -163,10 +167,13 @@ class TestRecognizer3D:
 def test_class_token():
     """MViT's head reads only the token, so attention would do nothing."""
     model = MODELS.build(
-        dict(type='Recognizer3D',
-             backbone=dict(MVIT),
-             neck=dict(type='AIANeck'),
-             cls_head=dict(type='MViTHead', num_classes=3, in_channels=48)))
+        dict(
+            type='Recognizer3D',
+            backbone=dict(MVIT),
+            neck=dict(type='AIANeck'),
+            cls_head=dict(type='MViTHead', num_classes=3, in_channels=48),
+        )
+    )
     with pytest.raises(ValueError, match='output_cls_token=False'):
         model.loss(torch.randn(1, 1, 3, 8, 32, 32), samples(1))
 
@@ -194,10 +201,13 @@ def test_two_entries_are_a_cascade():
     assert torch.equal(neck(x)[0], second(first(x)))
 
 
-@pytest.mark.parametrize('plugins, error', [
-    ('CinTS', "got 'CinTS'. Did you mean 'CinST'"),
-    ([dict(cfg=dict(type='CinST'), blocks=(0, ))], 'a neck has no stages'),
-])
+@pytest.mark.parametrize(
+    'plugins, error',
+    [
+        ('CinTS', "got 'CinTS'. Did you mean 'CinST'"),
+        ([dict(cfg=dict(type='CinST'), blocks=(0,))], 'a neck has no stages'),
+    ],
+)
 def test_bad_plugins(plugins, error):
     with pytest.raises(ValueError, match=error):
         AIANeck(plugins)

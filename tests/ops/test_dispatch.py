@@ -20,7 +20,6 @@ def choose(layer, x=None, impl='auto'):
 
 
 class TestAuto:
-
     def test_on_a_cpu(self, monkeypatch):
         monkeypatch.setattr(dispatch, '_HAS_TRITON', False)
         path, refused = choose(CinST())
@@ -28,7 +27,7 @@ class TestAuto:
         assert refused == [
             'triton: Triton is not installed',
             'compiled: it takes seconds to compile for each shape, so only by '
-            'name or in a model that is compiled'
+            'name or in a model that is compiled',
         ]
 
     def test_one_debug_line_says_it(self, capfd):
@@ -37,16 +36,20 @@ class TestAuto:
         for _ in range(3):
             layer(feature_map())
         printed = ''.join(capfd.readouterr())
-        line, = (n for n in printed.splitlines() if 'CinST' in n)
+        (line,) = (n for n in printed.splitlines() if 'CinST' in n)
         assert "CinST: impl='auto' takes fused (triton: " in line
         assert 'compiled: it takes seconds' in line
 
-    @pytest.mark.parametrize('norm_cfg,reason',
-                             [(dict(type='SyncBN'), 'SyncBatchNorm'),
-                              (dict(type='GN', num_groups=1), 'GroupNorm'),
-                              (dict(type='BN3d', affine=False), 'no weight')])
+    @pytest.mark.parametrize(
+        'norm_cfg,reason',
+        [
+            (dict(type='SyncBN'), 'SyncBatchNorm'),
+            (dict(type='GN', num_groups=1), 'GroupNorm'),
+            (dict(type='BN3d', affine=False), 'no weight'),
+        ],
+    )
     def test_other_norms_take_the_reference(self, norm_cfg, reason):
-        path, (refused, ) = choose(CinST(norm_cfg=norm_cfg))
+        path, (refused,) = choose(CinST(norm_cfg=norm_cfg))
         assert path == 'reference'
         assert reason in refused
 
@@ -57,7 +60,7 @@ class TestAuto:
     def test_some_norms_frozen(self):
         layer = CinST()
         layer.gate_t.norm.eval()
-        path, (refused, ) = choose(layer)
+        path, (refused,) = choose(layer)
         assert path == 'reference'
         assert 'some norms are in training mode' in refused
         errors = relative_errors(layer, feature_map(), feature_map())
@@ -74,13 +77,13 @@ class TestAuto:
         for name, buffer in layer.named_buffers():
             assert torch.equal(buffer, before[name])
 
-    @pytest.mark.parametrize('module',
-                             ['gate_c', 'gate_t.conv', 'gate_h.norm'])
+    @pytest.mark.parametrize('module', ['gate_c', 'gate_t.conv', 'gate_h.norm'])
     def test_hooks_run(self, module):
         """Who looks at the gates with hooks, sees them."""
         layer, seen = CinST(), []
         handle = layer.get_submodule(module).register_forward_hook(
-            lambda *args: seen.append(args))
+            lambda *args: seen.append(args)
+        )
         layer(feature_map())
         assert len(seen) == 1
         handle.remove()
@@ -111,25 +114,26 @@ class TestAuto:
         layer = CinST().eval()
         x = torch.randn(3, 2, 3, 4, 5, 6)
         torch.testing.assert_close(
-            torch.vmap(layer)(x), torch.stack([layer(clip) for clip in x]))
-        _, got = torch.func.jvp(layer, (x[0], ), (x[1], ))
+            torch.vmap(layer)(x), torch.stack([layer(clip) for clip in x])
+        )
+        _, got = torch.func.jvp(layer, (x[0],), (x[1],))
         assert got.shape == x[0].shape
 
     def test_old_torch(self, monkeypatch):
         monkeypatch.delattr(torch.library, 'custom_op')
-        path, (refused, ) = choose(CinST())
+        path, (refused,) = choose(CinST())
         assert path == 'reference'
         assert 'needs torch >= 2.4' in refused
 
 
 class TestByName:
-
     @pytest.mark.parametrize('impl', ['fused', 'compiled'])
     def test_what_cannot_run_is_an_error(self, impl):
         layer = CinST(impl=impl, norm_cfg=dict(type='GN', num_groups=1))
-        with pytest.raises(RuntimeError,
-                           match=f"impl='{impl}' cannot run: the norm is a "
-                           "GroupNorm. Use impl='auto'"):
+        with pytest.raises(
+            RuntimeError,
+            match=f"impl='{impl}' cannot run: the norm is a GroupNorm. Use impl='auto'",
+        ):
             layer(feature_map())
 
     def test_triton_without_a_gpu(self, monkeypatch):
@@ -154,22 +158,20 @@ class TestByName:
 
     def test_unknown_name(self):
         with pytest.raises(
-                ValueError,
-                match='impl: expected auto, triton, compiled, fused, '
-                "reference, got 'fast'"):
+            ValueError,
+            match="impl: expected auto, triton, compiled, fused, reference, got 'fast'",
+        ):
             CinST(impl='fast')
 
     def test_branches(self):
         layer = ParallelAttention(
-            [dict(type='ChannelContext'),
-             dict(type='CinST', impl='fused')],
-            impl='reference')
-        assert [branch.impl
-                for branch in layer.branches] == ['reference', 'fused']
+            [dict(type='ChannelContext'), dict(type='CinST', impl='fused')],
+            impl='reference',
+        )
+        assert [branch.impl for branch in layer.branches] == ['reference', 'fused']
 
 
 class TestEnvironment:
-
     def test_replaces_every_layers(self, monkeypatch):
         monkeypatch.setenv('AIA_MMACTION_IMPL', 'reference')
         assert CinST().impl == CinST(impl='fused').impl == 'reference'
@@ -177,6 +179,6 @@ class TestEnvironment:
     def test_unknown_name(self, monkeypatch):
         monkeypatch.setenv('AIA_MMACTION_IMPL', 'fast')
         with pytest.raises(
-                ValueError,
-                match="AIA_MMACTION_IMPL: expected auto, .* 'fast'"):
+            ValueError, match="AIA_MMACTION_IMPL: expected auto, .* 'fast'"
+        ):
             CinST()

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from aia_mmaction import (ChannelContext, CinST, SpatioTemporalContext, STinC,
-                          ops)
+from aia_mmaction import ChannelContext, CinST, SpatioTemporalContext, STinC, ops
 from aia_mmaction.ops import compiled, fused, library
 from aia_mmaction.ops.parity import deviations
 
@@ -22,8 +21,7 @@ TRITON = Path(sys.prefix) / 'triton'
 LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
 # Odd sizes; one frame; blocks of the banded convolution that are whole, and
 # that are not; an axis of one.
-SHAPES = [(1, 3, 1, 4, 7), (2, 17, 4, 9, 7), (2, 28, 3, 1, 2),
-          (1, 5, 16, 15, 29)]
+SHAPES = [(1, 3, 1, 4, 7), (2, 17, 4, 9, 7), (2, 28, 3, 1, 2), (1, 5, 16, 15, 29)]
 
 
 def build(cls, impl, training=True, **kwargs):
@@ -62,15 +60,11 @@ def compile_layers_with(backend, monkeypatch):
     """Spare a test the minutes that Inductor takes."""
 
     def compile_with(function, fullgraph, dynamic, options):
-        return compile(function,
-                       fullgraph=fullgraph,
-                       dynamic=dynamic,
-                       backend=backend)
+        return compile(function, fullgraph=fullgraph, dynamic=dynamic, backend=backend)
 
     compile = torch.compile
     monkeypatch.setattr(torch, 'compile', compile_with)
-    monkeypatch.setattr(compiled, '_compile',
-                        lru_cache(compiled._compile.__wrapped__))
+    monkeypatch.setattr(compiled, '_compile', lru_cache(compiled._compile.__wrapped__))
 
 
 @pytest.fixture
@@ -84,19 +78,23 @@ def calls(monkeypatch):
         return getattr(implementation(path), name)(*args)
 
     monkeypatch.setattr(
-        library, '_implementation', lambda path: SimpleNamespace(
+        library,
+        '_implementation',
+        lambda path: SimpleNamespace(
             forward=partial(record, path, 'forward'),
             forward_=partial(record, path, 'forward_'),
-            backward=partial(record, path, 'backward')))
+            backward=partial(record, path, 'backward'),
+        ),
+    )
     return calls
 
 
 class TestFused:
-
     @pytest.mark.parametrize('training', [True, False])
     @pytest.mark.parametrize('shape', SHAPES)
     @pytest.mark.parametrize(
-        'dtype', [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+        'dtype', [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+    )
     @pytest.mark.parametrize('cls', LAYERS)
     def test_parity(self, cls, dtype, shape, training):
         layer = build(cls, 'fused', training)
@@ -105,7 +103,8 @@ class TestFused:
         assert deviations(layer, *data(shape, dtype)) == {}
 
     @pytest.mark.parametrize(
-        'layout', [torch.contiguous_format, torch.channels_last, 'strided'])
+        'layout', [torch.contiguous_format, torch.channels_last, 'strided']
+    )
     @pytest.mark.parametrize('cls', LAYERS)
     def test_parity_with_folded_frames(self, cls, layout):
         layer = build(cls, 'fused', num_segments=4)
@@ -157,19 +156,24 @@ class TestFused:
         layer(x.requires_grad_(), relu).sum().backward()
         assert torch.equal(x, before)
 
-    @pytest.mark.parametrize('activation', [
-        nn.ReLU(),
-        nn.ReLU6(inplace=True),
-        nn.Hardswish(),
-        nn.Sequential(nn.ReLU(inplace=True))
-    ])
+    @pytest.mark.parametrize(
+        'activation',
+        [
+            nn.ReLU(),
+            nn.ReLU6(inplace=True),
+            nn.Hardswish(),
+            nn.Sequential(nn.ReLU(inplace=True)),
+        ],
+    )
     @pytest.mark.parametrize('impl', ['fused', 'reference'])
     def test_activation(self, activation, impl):
         layer = build(CinST, impl).double()
         x, grad = data((2, 3, 4, 5, 6), torch.float64)
         results = []
-        for function in (partial(layer, activation=activation),
-                         lambda x: activation(layer(x))):
+        for function in (
+            partial(layer, activation=activation),
+            lambda x: activation(layer(x)),
+        ):
             leaf = x.clone().requires_grad_()
             out = function(leaf)
             out.backward(grad)
@@ -227,25 +231,27 @@ class TestFused:
     def test_double_backward(self, cls, training):
         layer = build(cls, 'fused', training, num_segments=2).double()
         x = torch.randn(4, 2, 3, 2, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradgradcheck(layer, (x, ))
+        assert torch.autograd.gradgradcheck(layer, (x,))
         layer = partial(layer, activation=nn.ReLU())
-        assert torch.autograd.gradgradcheck(layer, (x, ))
+        assert torch.autograd.gradgradcheck(layer, (x,))
 
     def test_double_backward_through_the_norm_before(self):
         layer = build(CinST, 'fused', num_segments=2)
         norm = nn.Sequential(nn.BatchNorm2d(2), layer).double()
         x = torch.randn(4, 2, 3, 2, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradgradcheck(norm, (x, ))
+        assert torch.autograd.gradgradcheck(norm, (x,))
 
     @pytest.mark.parametrize('use_reentrant', [True, False])
     def test_gradient_checkpointing(self, use_reentrant):
         layer = build(CinST, 'fused', training=False)
         x, grad = data((2, 3, 4, 5, 6))
         results = []
-        for function in (layer,
-                         partial(torch.utils.checkpoint.checkpoint,
-                                 layer,
-                                 use_reentrant=use_reentrant)):
+        for function in (
+            layer,
+            partial(
+                torch.utils.checkpoint.checkpoint, layer, use_reentrant=use_reentrant
+            ),
+        ):
             leaf = x.clone().requires_grad_()
             function(leaf).backward(grad)
             results.append(leaf.grad)
@@ -253,27 +259,28 @@ class TestFused:
 
 
 class TestCompiled:
-
     @pytest.mark.slow
-    @pytest.mark.parametrize('cls,shape,training', [
-        (CinST, (2, 17, 4, 9, 7), True),
-        (STinC, (4, 17, 15, 29), False),
-    ])
+    @pytest.mark.parametrize(
+        'cls,shape,training',
+        [
+            (CinST, (2, 17, 4, 9, 7), True),
+            (STinC, (4, 17, 15, 29), False),
+        ],
+    )
     def test_parity(self, cls, shape, training, calls):
         layer = build(cls, 'compiled', training, num_segments=2)
         activations = [nn.ReLU(inplace=True)]
         assert deviations(layer, *data(shape), activations) == {}
-        assert calls == [
-            'compiled.forward', 'compiled.backward', 'compiled.forward_'
-        ]
+        assert calls == ['compiled.forward', 'compiled.backward', 'compiled.forward_']
 
     @pytest.mark.slow
     def test_every_maximum_has_a_place(self):
         """Also if it is rounded to half precision, and its origin is not."""
         x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(3, 2, 3, 3, 3)
         args = None, 1e-5, '', 'THW', 0, False, True
-        *_, places = compiled.forward(x.bfloat16(), weight, torch.ones(3),
-                                      torch.zeros(3), *args)
+        *_, places = compiled.forward(
+            x.bfloat16(), weight, torch.ones(3), torch.zeros(3), *args
+        )
         sizes = [x.shape[dim] for dim in (2, 3, 4)]
         places = places.split([x.numel() // size for size in sizes])
         for of_gate, size in zip(places, sizes):
@@ -288,8 +295,7 @@ class TestCompiled:
             return graph.forward
 
         compile_layers_with(backend, monkeypatch)
-        layers = nn.Sequential(*(ChannelContext(impl='compiled')
-                                 for _ in range(3)))
+        layers = nn.Sequential(*(ChannelContext(impl='compiled') for _ in range(3)))
         sizes = range(2, 12)
         for size in sizes:
             x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
@@ -298,17 +304,22 @@ class TestCompiled:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec('triton') is None and not TRITON.exists(),
-                    reason='`make test` installs Triton')
+@pytest.mark.skipif(
+    find_spec('triton') is None and not TRITON.exists(),
+    reason='`make test` installs Triton',
+)
 def test_triton_without_a_gpu():
     """The interpreter has to be chosen before Triton is imported."""
-    run(sys.executable,
+    run(
+        sys.executable,
         '-m',
         'pytest',
         'tests/ops/test_triton.py',
         cwd=REPO,
-        env=dict(PYTHONPATH=os.pathsep.join([str(REPO), str(TRITON)]),
-                 TRITON_INTERPRET='1'))
+        env=dict(
+            PYTHONPATH=os.pathsep.join([str(REPO), str(TRITON)]), TRITON_INTERPRET='1'
+        ),
+    )
 
 
 class Network(nn.Module):
@@ -328,7 +339,6 @@ class Network(nn.Module):
 
 
 class TestGraphs:
-
     def test_compile_without_graph_break(self, calls, monkeypatch):
         network = Network()
         twin = copy.deepcopy(network)
@@ -345,8 +355,9 @@ class TestGraphs:
             out.square().sum().backward()
             results.append([out, x.grad])
         for module in (network, twin):
-            results.append([p.grad for p in module.parameters()] +
-                           list(module.buffers()))
+            results.append(
+                [p.grad for p in module.parameters()] + list(module.buffers())
+            )
         torch.testing.assert_close(results[0], results[1])
         torch.testing.assert_close(results[2], results[3])
         # In a model that is compiled, 'auto' compiles the layers too.
@@ -356,14 +367,14 @@ class TestGraphs:
     def test_export_by_default_needs_pytorch_alone(self):
         network = Network().eval()
         x = torch.randn(4, 3, 9, 7)
-        program = torch.export.export(network, (x, ))
+        program = torch.export.export(network, (x,))
         assert 'aia_mmaction' not in str(program.graph)
         torch.testing.assert_close(program.module()(x), network(x))
 
     def test_export_of_a_named_path(self):
         network = Network('fused').eval()
         x = torch.randn(4, 3, 9, 7)
-        program = torch.export.export(network, (x, ))
+        program = torch.export.export(network, (x,))
         assert str(program.graph).count('aia_mmaction.attention.default') == 2
         torch.testing.assert_close(program.module()(x), network(x))
 
@@ -378,18 +389,35 @@ class TestGraphs:
     @pytest.mark.parametrize('stats', [True, False])
     def test_operator_is_well_behaved(self, stats, dims):
         """PyTorch's own checks: schema, fakes, autograd, ATen dispatch."""
-        gates = ('weight', (4, 2, 3, 3, 3)), ('scale', (4, )), ('shift', (4, ))
-        parameters = [
-            torch.randn(shape, requires_grad=True) for _, shape in gates
-        ]
+        gates = ('weight', (4, 2, 3, 3, 3)), ('scale', (4,)), ('shift', (4,))
+        parameters = [torch.randn(shape, requires_grad=True) for _, shape in gates]
         shape = (4, 3, 5, 6) if dims == 4 else (2, 3, 2, 5, 6)
         torch.library.opcheck(
             ops.attention,
-            (torch.randn(shape, requires_grad=True), *parameters,
-             torch.rand(4, 2) if stats else None, 1e-5, 'C', 'THW', 2, True,
-             True, 'fused'))
-        torch.library.opcheck(torch.ops.aia_mmaction.attention_.default,
-                              (torch.randn(shape), *(p.detach()
-                                                     for p in parameters),
-                               torch.rand(4, 2) if stats else None, 1e-5, 'C',
-                               'THW', 2, True, 'fused'))
+            (
+                torch.randn(shape, requires_grad=True),
+                *parameters,
+                torch.rand(4, 2) if stats else None,
+                1e-5,
+                'C',
+                'THW',
+                2,
+                True,
+                True,
+                'fused',
+            ),
+        )
+        torch.library.opcheck(
+            torch.ops.aia_mmaction.attention_.default,
+            (
+                torch.randn(shape),
+                *(p.detach() for p in parameters),
+                torch.rand(4, 2) if stats else None,
+                1e-5,
+                'C',
+                'THW',
+                2,
+                True,
+                'fused',
+            ),
+        )

@@ -7,20 +7,21 @@ from torch import nn
 from aia_mmaction import AIAResNet, AIAResNetTSM, CinST
 from aia_mmaction.ops.recompute import _NORMS, keep, restore
 
-each_device = pytest.mark.parametrize('device', [
-    'cpu',
-    pytest.param('cuda',
-                 marks=pytest.mark.skipif(not torch.cuda.is_available(),
-                                          reason='no GPU'))
-])
+each_device = pytest.mark.parametrize(
+    'device',
+    [
+        'cpu',
+        pytest.param(
+            'cuda',
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU'),
+        ),
+    ],
+)
 
 
 def bytes_kept(model, x):
     """Bytes that autograd keeps for the backward pass, without weights."""
-    weights = {
-        t.untyped_storage().data_ptr()
-        for t in model.state_dict().values()
-    }
+    weights = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
     kept = {}
 
     def pack(t):
@@ -46,16 +47,18 @@ def test_a_network_keeps_little_more(backbone, attention, device):
         options.update(num_segments=8, pretrained2d=False)
     cfg = dict(type=attention, num_segments=8)
     x = torch.randn(8, 3, 224, 224, device=device)
-    plain, attended = (bytes_kept(
-        backbone(plugins=plugins, **options).to(device), x)
-                       for plugins in ([], [dict(cfg=cfg)]))
+    plain, attended = (
+        bytes_kept(backbone(plugins=plugins, **options).to(device), x)
+        for plugins in ([], [dict(cfg=cfg)])
+    )
     assert attended <= 1.06 * plain
 
 
 @each_device
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('norm,shape', [(nn.BatchNorm2d, (4, 3, 5, 6)),
-                                        (nn.BatchNorm3d, (2, 3, 4, 5, 6))])
+@pytest.mark.parametrize(
+    'norm,shape', [(nn.BatchNorm2d, (4, 3, 5, 6)), (nn.BatchNorm3d, (2, 3, 4, 5, 6))]
+)
 def test_the_norm_again_gives_the_same(norm, shape, training, device):
     """On a CPU, to the bit."""
     norm = norm(3).train(training).to(device)
@@ -64,8 +67,10 @@ def test_the_norm_again_gives_the_same(norm, shape, training, device):
     assert kept.tensors[0] is not x
     statistics = copy.deepcopy(dict(norm.named_buffers()))
     tolerance = dict(rtol=0, atol=0) if device == 'cpu' else {}
-    for again in (kept.differentiable(kept.tensors),
-                  restore(*kept.affine(kept.tensors))):
+    for again in (
+        kept.differentiable(kept.tensors),
+        restore(*kept.affine(kept.tensors)),
+    ):
         torch.testing.assert_close(again, x, **tolerance)
     for name, buffer in norm.named_buffers():
         assert torch.equal(buffer, statistics[name])
@@ -75,9 +80,14 @@ def test_the_norm_again_gives_the_same(norm, shape, training, device):
 def test_pytorch_has_what_is_read_of_a_norm(node):
     """Of cuDNN's too, which no CPU runs."""
     assert {
-        '_saved_input', '_saved_weight', '_saved_training', '_saved_result1',
-        '_saved_result2', '_saved_running_mean', '_saved_running_var',
-        _NORMS[node]
+        '_saved_input',
+        '_saved_weight',
+        '_saved_training',
+        '_saved_result1',
+        '_saved_result2',
+        '_saved_running_mean',
+        '_saved_running_var',
+        _NORMS[node],
     } <= set(dir(getattr(torch._C._functions, node)))
 
 
@@ -88,12 +98,15 @@ def test_an_input_changed_in_place_is_kept():
     assert keep(x).tensors[0] is x
 
 
-@pytest.mark.parametrize('norm', [
-    nn.BatchNorm2d(3, affine=False),
-    nn.BatchNorm2d(3).requires_grad_(False),
-    nn.GroupNorm(1, 3),
-    nn.ReLU()
-])
+@pytest.mark.parametrize(
+    'norm',
+    [
+        nn.BatchNorm2d(3, affine=False),
+        nn.BatchNorm2d(3).requires_grad_(False),
+        nn.GroupNorm(1, 3),
+        nn.ReLU(),
+    ],
+)
 def test_other_inputs_are_kept(norm):
     x = norm(nn.Parameter(torch.randn(4, 3, 5, 6)))
     assert keep(x).tensors[0] is x

@@ -1,4 +1,5 @@
 """Without a GPU: ``TRITON_INTERPRET=1 pytest tests/ops/test_triton.py``."""
+
 import json
 import os
 import re
@@ -24,7 +25,8 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 runs_kernels = pytest.mark.skipif(
     DEVICE == 'cpu' and not INTERPRETED,
     reason='no GPU; TRITON_INTERPRET=1 pytest tests/ops/test_triton.py runs '
-    'the kernels on the CPU')
+    'the kernels on the CPU',
+)
 
 LAYERS = [('', 'C'), ('', 'THW'), ('C', 'THW'), ('THW', 'C')]
 SHAPES = [(1, 3, 1, 4, 7), (2, 5, 3, 6, 5), (1, 17, 4, 1, 9), (1, 4, 8, 7, 7)]
@@ -34,7 +36,7 @@ EPS = 1e-5
 ROUNDING = {
     torch.float32: 2**-24,
     torch.float16: 2**-11,
-    torch.bfloat16: 2**-7 if INTERPRETED else 2**-8
+    torch.bfloat16: 2**-7 if INTERPRETED else 2**-8,
 }
 
 
@@ -45,17 +47,19 @@ def random(*shape, dtype=torch.float32):
 def parameters(layer, train):
     """``weight, scale, shift, stats``"""
     gates = len(''.join(layer))
-    stats = torch.stack([torch.randn(gates) * .1, torch.rand(gates) + .5], 1)
-    return (random(gates, 2, 3, 3, 3) * .3,
-            (torch.rand(gates) + .5).to(DEVICE), random(gates) * .1,
-            None if train else stats.to(DEVICE))
+    stats = torch.stack([torch.randn(gates) * 0.1, torch.rand(gates) + 0.5], 1)
+    return (
+        random(gates, 2, 3, 3, 3) * 0.3,
+        (torch.rand(gates) + 0.5).to(DEVICE),
+        random(gates) * 0.1,
+        None if train else stats.to(DEVICE),
+    )
 
 
 def assert_close(got, expected, name):
     """To 1e-5 of the largest, besides what storing costs."""
     assert got.shape == expected.shape, name
-    limit = (expected.abs() * ROUNDING[got.dtype] +
-             1e-5 * expected.abs().max())
+    limit = expected.abs() * ROUNDING[got.dtype] + 1e-5 * expected.abs().max()
     error = (got.double() - expected).abs()
     assert (error <= limit).all(), f'{name}: off by {error.max():.2e}'
 
@@ -64,11 +68,13 @@ def check(layer, x, train, grad=None, expected=fused, relu=False):
     """Compare all results with float64's."""
     weight, scale, shift, stats = parameters(layer, train)
     grad = torch.randn_like(x) if grad is None else grad
-    out, used, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
-                                         *layer, 0, relu, True)
+    out, used, *kept = attention.forward(
+        x, weight, scale, shift, stats, EPS, *layer, 0, relu, True
+    )
     assert [t.numel() for t in kept] == [0, 0]
-    grads = attention.backward(grad, x, None, weight, scale, shift, used,
-                               *kept, train, EPS, *layer, 0, relu)
+    grads = attention.backward(
+        grad, x, None, weight, scale, shift, used, *kept, train, EPS, *layer, 0, relu
+    )
     for each in (out, grads[0]):
         assert each.dtype == x.dtype
         assert each.stride() == torch.empty_like(x).stride()
@@ -81,15 +87,24 @@ def check(layer, x, train, grad=None, expected=fused, relu=False):
 
     exact = [t.double() for t in (x, weight, scale, shift)]
     stats = None if train else stats.double()
-    expected_out, *expected_kept = expected.forward(*exact, stats, EPS, *layer,
-                                                    0, relu, True)
-    expected_grads = expected.backward(grad.double(), exact[0], None,
-                                       *exact[1:], *expected_kept, train, EPS,
-                                       *layer, 0, relu)
+    expected_out, *expected_kept = expected.forward(
+        *exact, stats, EPS, *layer, 0, relu, True
+    )
+    expected_grads = expected.backward(
+        grad.double(),
+        exact[0],
+        None,
+        *exact[1:],
+        *expected_kept,
+        train,
+        EPS,
+        *layer,
+        0,
+        relu,
+    )
     assert_close(out, expected_out, 'output')
     assert_close(used, expected_kept[0], 'statistics')
-    for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads,
-                          expected_grads):
+    for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads, expected_grads):
         assert_close(g, e, f'gradient of {name}')
 
 
@@ -97,22 +112,35 @@ class Reference:
     """The equations and autograd, in the form of :mod:`fused`."""
 
     @staticmethod
-    def forward(x, weight, scale, shift, stats, eps, inner, outer,
-                num_segments, relu, keep):
-        out = reference_attention(x, weight, scale, shift, stats, eps, inner,
-                                  outer)
+    def forward(
+        x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu, keep
+    ):
+        out = reference_attention(x, weight, scale, shift, stats, eps, inner, outer)
         out = out.relu() if relu else out
-        return out, *fused.forward(x, weight, scale, shift, stats, eps, inner,
-                                   outer, num_segments, relu, keep)[1:]
+        return out, *fused.forward(
+            x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu, keep
+        )[1:]
 
     @staticmethod
-    def backward(grad, x, affine, weight, scale, shift, stats, kept, places,
-                 train, eps, inner, outer, num_segments, relu):
-        inputs = [
-            t.detach().requires_grad_() for t in (x, weight, scale, shift)
-        ]
-        out = reference_attention(*inputs, None if train else stats, eps,
-                                  inner, outer)
+    def backward(
+        grad,
+        x,
+        affine,
+        weight,
+        scale,
+        shift,
+        stats,
+        kept,
+        places,
+        train,
+        eps,
+        inner,
+        outer,
+        num_segments,
+        relu,
+    ):
+        inputs = [t.detach().requires_grad_() for t in (x, weight, scale, shift)]
+        out = reference_attention(*inputs, None if train else stats, eps, inner, outer)
         out = out.relu() if relu else out
         return torch.autograd.grad(out, inputs, grad)
 
@@ -133,8 +161,7 @@ LAYOUTS = {
         0, 2, 1, 4, 3)
 }  # yapf: disable
 
-train_and_eval = pytest.mark.parametrize('train', [True, False],
-                                         ids=['train', 'eval'])
+train_and_eval = pytest.mark.parametrize('train', [True, False], ids=['train', 'eval'])
 every_layer = pytest.mark.parametrize('layer', LAYERS, ids='_'.join)
 nested_layers = pytest.mark.parametrize('layer', LAYERS[2:], ids='_'.join)
 
@@ -142,7 +169,6 @@ nested_layers = pytest.mark.parametrize('layer', LAYERS[2:], ids='_'.join)
 @runs_kernels
 @every_layer
 class TestParity:
-
     @pytest.mark.parametrize('shape', SHAPES, ids=str)
     def test_with_fused(self, layer, shape):
         check(layer, random(*shape), train=True)
@@ -194,7 +220,6 @@ def test_gradients_of_another_layout(grad):
 
 @runs_kernels
 class TestTies:
-
     @pytest.mark.parametrize('layer', LAYERS[:2], ids='_'.join)
     def test_constant(self, layer):
         x = random(1, 1, 1, 1, 1).expand(2, 5, 3, 6, 5)
@@ -210,8 +235,8 @@ class TestTies:
         """Of tiles with the same maximum the first one counts."""
         monkeypatch.setattr(attention, 'SIDE', 2)
         x = torch.zeros(1, 3, 5, 6, 7, device=DEVICE)
-        x.select(dim, 1).fill_(2.)
-        x.select(dim, 4).fill_(2.)
+        x.select(dim, 1).fill_(2.0)
+        x.select(dim, 4).fill_(2.0)
         check(('', 'THW'), x, train=False, expected=Reference)
 
 
@@ -258,7 +283,7 @@ def test_when_64_bits_are_needed():
         plan = attention._plan(x, x)
         assert plan.int_type.primitive_bitwidth == bits
     # A few channels of an enormous tensor
-    x = torch.empty(2, 2**30, 2, 1, 2, device='meta')[:, ::2**29]
+    x = torch.empty(2, 2**30, 2, 1, 2, device='meta')[:, :: 2**29]
     plan = attention._plan(x, torch.empty_like(x))
     assert plan.int_type.primitive_bitwidth == 64
 
@@ -269,10 +294,11 @@ def test_variance_of_what_is_far_from_zero():
     """As the difference of two means it would be lost in float32."""
     weight, scale, shift, _ = parameters(('', 'C'), train=True)
     centre = torch.zeros_like(weight)
-    centre[:, :, 1, 1, 1] = 1.
+    centre[:, :, 1, 1, 1] = 1.0
     x = random(2, 8, 4, 7, 7) + 3000
-    got = attention.forward(x, centre, scale, shift, None, EPS, '', 'C', 0,
-                            False, False)[1]
+    got = attention.forward(
+        x, centre, scale, shift, None, EPS, '', 'C', 0, False, False
+    )[1]
     exact = [t.double() for t in (x, centre, scale, shift)]
     expected = fused.forward(*exact, None, EPS, '', 'C', 0, False, False)[1]
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=0)
@@ -308,19 +334,19 @@ def test_compiles_for_cuda(tmp_path):
     environment = {k: v for k, v in os.environ.items()
                    if k != 'TRITON_INTERPRET'}  # yapf: disable
     root = Path(__file__).parents[2]
-    environment.update(TRITON_CACHE_DIR=str(tmp_path),
-                       PYTHONPATH=os.pathsep.join([str(root), *sys.path]))
-    done = subprocess.run([sys.executable, __file__],
-                          env=environment,
-                          capture_output=True,
-                          text=True)
+    environment.update(
+        TRITON_CACHE_DIR=str(tmp_path),
+        PYTHONPATH=os.pathsep.join([str(root), *sys.path]),
+    )
+    done = subprocess.run(
+        [sys.executable, __file__], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     compiled = [json.loads(line) for line in done.stdout.splitlines()
                 if line.startswith('{')]  # yapf: disable
-    assert {each['kernel']
-            for each in compiled
-            } == {name
-                  for name in vars(kernels) if name.endswith('_kernel')}
+    assert {each['kernel'] for each in compiled} == {
+        name for name in vars(kernels) if name.endswith('_kernel')
+    }
     for each in compiled:
         assert not each['stack'], each
         # 65536 registers per multiprocessor
@@ -334,16 +360,18 @@ def compile_all():
         (('C', 'THW'), (5, 64, 8, 56, 56), torch.bfloat16, 'frames'),
         (('THW', 'C'), (5, 256, 8, 14, 14), torch.float16, 'channels_last'),
         (('', 'THW'), (1, 3, 2, 70, 112), torch.float32, 'slice'),
-        (('', 'C'), (1, 1, 1, 7, 7), torch.float32, 'clips')
+        (('', 'C'), (1, 1, 1, 7, 7), torch.float32, 'clips'),
     ]:
         # Only shapes and strides matter.
         x = LAYOUTS[layout](*shape).to(dtype)
         for train in (True, False):
             weight, scale, shift, stats = parameters(layer, train)
-            _, *kept = attention.forward(x, weight, scale, shift, stats, EPS,
-                                         *layer, 0, train, True)
-            attention.backward(x, x, None, weight, scale, shift, *kept, train,
-                               EPS, *layer, 0, train)
+            _, *kept = attention.forward(
+                x, weight, scale, shift, stats, EPS, *layer, 0, train, True
+            )
+            attention.backward(
+                x, x, None, weight, scale, shift, *kept, train, EPS, *layer, 0, train
+            )
 
 
 class Compile:
@@ -355,6 +383,7 @@ class Compile:
     def __call__(self, kernel, programs, *args, num_warps=4, **options):
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource, compile
+
         arguments = {**dict(zip(kernel.arg_names, args)), **options}
         signature, constants, attributes = {}, {}, {}
         for i, parameter in enumerate(kernel.params):
@@ -367,24 +396,25 @@ class Compile:
                 continue
             signature[name] = self.type_of(value)
             if not isinstance(value, float) and number % 16 == 0:
-                attributes[
-                    i,
-                ] = [['tt.divisibility', 16]]
+                attributes[i,] = [['tt.divisibility', 16]]
         key = repr((kernel.__name__, signature, constants, attributes))
         if key in self.seen:
             return
         self.seen.add(key)
         source = ASTSource(kernel, signature, constants, attributes)
-        binary = compile(source,
-                         target=GPUTarget('cuda', 90, 32),
-                         options=dict(num_warps=num_warps))
+        binary = compile(
+            source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=num_warps)
+        )
         print(
-            json.dumps({
-                'kernel': kernel.__name__,
-                'warps': num_warps,
-                'shared': binary.metadata.shared,
-                **self.resources(binary.asm['cubin'])
-            }))
+            json.dumps(
+                {
+                    'kernel': kernel.__name__,
+                    'warps': num_warps,
+                    'shared': binary.metadata.shared,
+                    **self.resources(binary.asm['cubin']),
+                }
+            )
+        )
 
     @staticmethod
     def type_of(value):
@@ -393,24 +423,27 @@ class Compile:
                 torch.float32: '*fp32',
                 torch.float16: '*fp16',
                 torch.bfloat16: '*bf16',
-                torch.int32: '*i32'
+                torch.int32: '*i32',
             }[value.dtype]
         return 'fp32' if isinstance(value, float) else 'i32'
 
     @staticmethod
     def resources(cubin):
         import triton
-        tool, = Path(triton.__file__).parent.glob('**/cuobjdump')
+
+        (tool,) = Path(triton.__file__).parent.glob('**/cuobjdump')
         with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
             file.write(cubin)
             file.flush()
-            usage = subprocess.run([tool, '-res-usage', file.name],
-                                   check=True,
-                                   capture_output=True,
-                                   text=True).stdout
+            usage = subprocess.run(
+                [tool, '-res-usage', file.name],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
         return {
             'registers': int(re.search(r'REG:(\d+)', usage)[1]),
-            'stack': int(re.search(r'STACK:(\d+)', usage)[1])
+            'stack': int(re.search(r'STACK:(\d+)', usage)[1]),
         }
 
 
@@ -432,10 +465,11 @@ def test_runs(monkeypatch):
     ran = []
     for name in ('forward', 'backward'):
         function = getattr(aia_mmaction.ops.triton, name)
-        monkeypatch.setattr(aia_mmaction.ops.triton,
-                            name,
-                            lambda *args, f=function, n=name:
-                            (ran.append(n), f(*args))[1])
+        monkeypatch.setattr(
+            aia_mmaction.ops.triton,
+            name,
+            lambda *args, f=function, n=name: (ran.append(n), f(*args))[1],
+        )
     x = random(2, 3, 3, 2).requires_grad_()
     ChannelContext(2, impl='triton').to(DEVICE)(x).sum().backward()
     assert ran == ['forward', 'backward']
@@ -444,6 +478,7 @@ def test_runs(monkeypatch):
 
 @pytest.mark.skipif(DEVICE == 'cpu', reason='no GPU')
 def test_default_on_cuda():
-    path, _ = ops.choose('auto', random(2, 3, 4, 5, 6),
-                         list(CinST().to(DEVICE).children()))
+    path, _ = ops.choose(
+        'auto', random(2, 3, 4, 5, 6), list(CinST().to(DEVICE).children())
+    )
     assert path == 'triton'

@@ -11,11 +11,14 @@ from aia_mmaction.backbones import attention_layers
 def build(num_segments=4, head=dict(type='TSNHead'), **kwargs):
     torch.manual_seed(0)
     return MODELS.build(
-        dict(type='AIARecognizer2D',
-             num_segments=num_segments,
-             backbone=dict(type='ResNet', depth=18),
-             cls_head=dict(num_classes=3, in_channels=512, **head),
-             **kwargs))
+        dict(
+            type='AIARecognizer2D',
+            num_segments=num_segments,
+            backbone=dict(type='ResNet', depth=18),
+            cls_head=dict(num_classes=3, in_channels=512, **head),
+            **kwargs,
+        )
+    )
 
 
 def test_is_the_backbone_with_plugins():
@@ -37,18 +40,24 @@ def test_num_segments_of_the_pipeline():
     model = build()
     pipeline = [dict(type='SampleFrames', clip_len=1, num_clips=8)]
     cfg = Config(
-        dict(model=dict(type='AIARecognizer2D',
-                        num_segments=4,
-                        backbone=dict(type='ResNet', depth=18)),
-             train_dataloader=dict(dataset=dict(pipeline=pipeline))))
+        dict(
+            model=dict(
+                type='AIARecognizer2D',
+                num_segments=4,
+                backbone=dict(type='ResNet', depth=18),
+            ),
+            train_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        )
+    )
     MessageHub.get_instance('a run').update_info('cfg', cfg.pretty_text)
-    with pytest.raises(ValueError,
-                       match='as in model.num_segments, got 8 in train_data'):
+    with pytest.raises(
+        ValueError, match='as in model.num_segments, got 8 in train_data'
+    ):
         model.train()
 
 
 def test_backbone_with_attention():
     with pytest.raises(ValueError, match='backbone without attention'):
         MODELS.build(
-            dict(type='AIARecognizer2D',
-                 backbone=dict(type='AIAResNet', depth=18)))
+            dict(type='AIARecognizer2D', backbone=dict(type='AIAResNet', depth=18))
+        )

@@ -4,6 +4,7 @@ The libraries are not installed beside the rest, because torchvision's wheel
 for CUDA breaks a PyTorch for CPUs; `test_image_libraries` below runs this file
 where they can be imported.
 """
+
 import importlib.util
 import os
 import sys
@@ -19,21 +20,26 @@ from aia_mmaction.backbones import attention_layers, insert_plugins
 from aia_mmaction.backbones.blocks import find_stages
 
 from ..backbones.test_plugins import is_aia
-from ..conftest import (REPO, check_readme_table, count_attention, run,
-                        samples, scores_of)
+from ..conftest import (
+    REPO,
+    check_readme_table,
+    count_attention,
+    run,
+    samples,
+    scores_of,
+)
 
 LIBRARIES = ('torchvision', 'timm', 'mmpretrain')
 # Of the environment that runs the tests, whose versions it fits
 FOLDER = Path(sys.prefix) / 'image_libraries'
 present = all(importlib.util.find_spec(name) for name in LIBRARIES)
-with_libraries = pytest.mark.skipif(not present,
-                                    reason=f'needs {", ".join(LIBRARIES)}')
+with_libraries = pytest.mark.skipif(not present, reason=f'needs {", ".join(LIBRARIES)}')
 
 # type: (arguments, channels of the last map, blocks of every stage)
 NETWORKS = {
     'torchvision.resnet50': ({}, 2048, (3, 4, 6, 3)),
     'torchvision.densenet121': ({}, 1024, (6, 12, 24, 16)),
-    'torchvision.mobilenet_v2': ({}, 1280, (17, )),
+    'torchvision.mobilenet_v2': ({}, 1280, (17,)),
     'torchvision.efficientnet_b0': ({}, 1280, (1, 2, 2, 3, 3, 4, 1)),
     'torchvision.regnet_y_400mf': ({}, 440, (1, 3, 6, 6)),
     'timm.resnet50': ({}, 2048, (3, 4, 6, 3)),
@@ -42,7 +48,7 @@ NETWORKS = {
     'timm.regnety_002': ({}, 368, (1, 1, 4, 7)),
     'mmpretrain.ResNeXt': (dict(depth=50), 2048, (3, 4, 6, 3)),
     'mmpretrain.SEResNet': (dict(depth=50), 2048, (3, 4, 6, 3)),
-    'mmpretrain.MobileNetV3': ({}, 576, (11, )),
+    'mmpretrain.MobileNetV3': ({}, 576, (11,)),
     'mmpretrain.MobileOne': (dict(arch='s0'), 1024, (2, 8, 10, 1)),
 }
 
@@ -53,22 +59,22 @@ def build(name, recognizer='AIARecognizer2D', **kwargs):
     if recognizer == 'AIARecognizer2D':
         kwargs = dict(num_segments=4, **kwargs)
     return MODELS.build(
-        dict(type=recognizer,
-             backbone=dict(type=name, **args),
-             cls_head=dict(type='TSNHead',
-                           num_classes=3,
-                           in_channels=channels,
-                           average_clips='prob'),
-             **kwargs))
+        dict(
+            type=recognizer,
+            backbone=dict(type=name, **args),
+            cls_head=dict(
+                type='TSNHead',
+                num_classes=3,
+                in_channels=channels,
+                average_clips='prob',
+            ),
+            **kwargs,
+        )
+    )
 
 
 def scores(model):
-    clips = torch.randn(2,
-                        4,
-                        3,
-                        64,
-                        64,
-                        generator=torch.Generator().manual_seed(0))
+    clips = torch.randn(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     model.eval()
     with torch.no_grad():
         return scores_of(model.predict(clips, samples(2)))
@@ -77,7 +83,6 @@ def scores(model):
 @with_libraries
 @pytest.mark.parametrize('name', NETWORKS)
 class TestImageBackbone:
-
     def test_trains_and_reloads(self, name, tmp_path):
         model = build(name)
         model.init_weights()
@@ -120,80 +125,91 @@ class TestImageBackbone:
 
 @with_libraries
 class TestPlaces:
-
     def test_after_norm2(self):
         model = build('torchvision.resnet50')
         block = model.eval().backbone.layer1[1]
         attention = block.bn2.after_norm[0]
         x = torch.randn(8, 256, 8, 8)
         y = block.relu(block.bn1(block.conv1(x)))
-        norm = nn.functional.batch_norm(block.conv2(y), block.bn2.running_mean,
-                                        block.bn2.running_var)
+        norm = nn.functional.batch_norm(
+            block.conv2(y), block.bn2.running_mean, block.bn2.running_var
+        )
         y = block.bn3(block.conv3(attention(norm).relu()))
         torch.testing.assert_close(block(x), (x + y).relu())
 
     def test_norm_with_activation(self):
         """timm's BatchNormAct2d, whose activation is a part of it."""
-        model = build('timm.efficientnet_b0',
-                      plugins=[
-                          dict(cfg=dict(type='CinST'), position='after_norm2'),
-                          dict(cfg=dict(type='STinC'), position='after_conv2')
-                      ])
+        model = build(
+            'timm.efficientnet_b0',
+            plugins=[
+                dict(cfg=dict(type='CinST'), position='after_norm2'),
+                dict(cfg=dict(type='STinC'), position='after_conv2'),
+            ],
+        )
         bn2 = model.eval().backbone.blocks[1][0].bn2
         (_, first), (_, second) = attention_layers(bn2)
         x = torch.randn(8, 96, 8, 8)
-        norm = nn.functional.batch_norm(x,
-                                        bn2.running_mean,
-                                        bn2.running_var,
-                                        eps=bn2.eps)
+        norm = nn.functional.batch_norm(
+            x, bn2.running_mean, bn2.running_var, eps=bn2.eps
+        )
         expected = second(nn.functional.silu(first(norm)))
         torch.testing.assert_close(bn2(x), expected)
 
     def test_position_that_is_not_there(self):
         plugins = [dict(cfg=dict(type='CinST'), position='after_conv2')]
-        with pytest.raises(ValueError,
-                           match=r'\(after_norm1, after_norm2, after_norm3\)'):
+        with pytest.raises(
+            ValueError, match=r'\(after_norm1, after_norm2, after_norm3\)'
+        ):
             build('torchvision.resnet50', plugins=plugins)
 
     def test_sync_bn(self):
         """PyTorch's conversion drops the hooks of the norms it replaces."""
         model = build('torchvision.resnet50')
         before = scores(model)
-        model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(
-            model.backbone)
+        model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
         torch.testing.assert_close(scores(model), before)
 
-    @pytest.mark.parametrize('name', [
-        'torchvision.vgg11_bn', 'timm.convnext_atto',
-        'timm.swin_tiny_patch4_window7_224'
-    ])
+    @pytest.mark.parametrize(
+        'name',
+        [
+            'torchvision.vgg11_bn',
+            'timm.convnext_atto',
+            'timm.swin_tiny_patch4_window7_224',
+        ],
+    )
     def test_no_blocks(self, name):
         with pytest.raises(TypeError, match='AIANeck puts the same attention'):
             MODELS.build(
-                dict(type='AIARecognizer2D',
-                     backbone=dict(type=name),
-                     cls_head=dict(type='TSNHead',
-                                   num_classes=3,
-                                   in_channels=512)))
+                dict(
+                    type='AIARecognizer2D',
+                    backbone=dict(type=name),
+                    cls_head=dict(type='TSNHead', num_classes=3, in_channels=512),
+                )
+            )
 
 
 @with_libraries
-@pytest.mark.parametrize('name, where', [
-    ('timm.resnest14d', 'layer1.0'),
-    ('timm.res2net50_26w_4s', 'bns'),
-    ('timm.repvgg_a0', 'conv_kxk'),
-    ('torchvision.shufflenet_v2_x0_5', 'branch'),
-    ('torchvision.googlenet', 'branch'),
-])
+@pytest.mark.parametrize(
+    'name, where',
+    [
+        ('timm.resnest14d', 'layer1.0'),
+        ('timm.res2net50_26w_4s', 'bns'),
+        ('timm.repvgg_a0', 'conv_kxk'),
+        ('torchvision.shufflenet_v2_x0_5', 'branch'),
+        ('torchvision.googlenet', 'branch'),
+    ],
+)
 def test_branches_inside_of_a_block(name, where):
     """There is no place that is after the second convolution."""
     kwargs = dict(init_weights=False) if 'googlenet' in name else {}
     with pytest.raises(TypeError, match=f'a chain of two.*{where}'):
         MODELS.build(
-            dict(type='AIARecognizer2D',
-                 backbone=dict(type=name, **kwargs),
-                 cls_head=dict(type='TSNHead', num_classes=3,
-                               in_channels=512)))
+            dict(
+                type='AIARecognizer2D',
+                backbone=dict(type=name, **kwargs),
+                cls_head=dict(type='TSNHead', num_classes=3, in_channels=512),
+            )
+        )
 
 
 @with_libraries
@@ -206,10 +222,10 @@ def test_max_testing_views():
 
 @with_libraries
 def test_readme_table():
-    rows = [(f'`{name}`', *count_attention(build(name).backbone))
-            for name in NETWORKS]
-    check_readme_table('image backbones',
-                       ('backbone', 'attention layers', 'parameters'), rows)
+    rows = [(f'`{name}`', *count_attention(build(name).backbone)) for name in NETWORKS]
+    check_readme_table(
+        'image backbones', ('backbone', 'attention layers', 'parameters'), rows
+    )
 
 
 @pytest.mark.slow
@@ -227,5 +243,6 @@ def test_image_libraries():
         'tests/recognizers/test_image_backbones.py',
         'tests/backbones/test_every_backbone.py',
         cwd=REPO,
-        env=dict(PYTHONPATH=os.pathsep.join([str(REPO), str(FOLDER)])))
+        env=dict(PYTHONPATH=os.pathsep.join([str(REPO), str(FOLDER)])),
+    )
     print(out)

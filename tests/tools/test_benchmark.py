@@ -22,34 +22,37 @@ def call(monkeypatch, *args):
 @pytest.mark.slow
 def test_network(tmp_path):
     out, picture = tmp_path / 'out.json', tmp_path / 'out.png'
-    printed = run(sys.executable,
-                  TOOL,
-                  'network',
-                  CONFIG,
-                  REPO / 'configs/r2plus1d_r34_cinst_sthv2.py',
-                  '--size',
-                  '48',
-                  '--repeats',
-                  '1',
-                  '--json',
-                  out,
-                  '--plot',
-                  picture,
-                  cwd=tmp_path)
+    printed = run(
+        sys.executable,
+        TOOL,
+        'network',
+        CONFIG,
+        REPO / 'configs/r2plus1d_r34_cinst_sthv2.py',
+        '--size',
+        '48',
+        '--repeats',
+        '1',
+        '--json',
+        out,
+        '--plot',
+        picture,
+        cwd=tmp_path,
+    )
     result = json.loads(out.read_text())
     assert result['environment']['PyTorch'] == torch.__version__
     rows = result['rows']
-    assert [row['variant']
-            for row in rows] == ['plain', 'reference', 'auto'] * 2
-    assert [row['input']
-            for row in rows[::3]] == ['1x8x3x48x48', '1x1x3x8x48x48']
+    assert [row['variant'] for row in rows] == ['plain', 'reference', 'auto'] * 2
+    assert [row['input'] for row in rows[::3]] == ['1x8x3x48x48', '1x1x3x8x48x48']
     for row in rows:
-        for metric in ('inference (ms)', 'training step (ms)',
-                       'kept for backward (MB)', 'peak memory (MB)'):
+        for metric in (
+            'inference (ms)',
+            'training step (ms)',
+            'kept for backward (MB)',
+            'peak memory (MB)',
+        ):
             assert row[metric] > 0
     # What is exact on any machine
-    plain, reference, auto = (row['kept for backward ratio']
-                              for row in rows[:3])
+    plain, reference, auto = (row['kept for backward ratio'] for row in rows[:3])
     assert plain == 1 < auto < reference
     assert '| tsn_r18_cinst_motion-pairs' in printed
     assert picture.read_bytes()[:4] == b'\x89PNG'
@@ -57,22 +60,52 @@ def test_network(tmp_path):
 
 def test_layer(monkeypatch, capsys):
     monkeypatch.setattr(tool, 'STAGES', [(5, 7, 6)])
-    call(monkeypatch, 'layer', '--layers', 'STinC', '--repeats', 1, '--amp',
-         'bfloat16', '--channels-last')
+    call(
+        monkeypatch,
+        'layer',
+        '--layers',
+        'STinC',
+        '--repeats',
+        1,
+        '--amp',
+        'bfloat16',
+        '--channels-last',
+    )
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split('|')[2].strip() for line in lines
-            if '8x5x7x6' in line] == ['reference', 'auto', 'copy']
+    assert [line.split('|')[2].strip() for line in lines if '8x5x7x6' in line] == [
+        'reference',
+        'auto',
+        'copy',
+    ]
 
 
 def test_scaling_varies_one_axis_at_a_time(monkeypatch, tmp_path):
     out = tmp_path / 'out.json'
     monkeypatch.setattr(tool, 'DEFAULT_SIZE', 32)
-    call(monkeypatch, 'scaling', CONFIG, '--impl', 'auto', '--repeats', 1,
-         '--batches', 1, 2, '--frames', 4, '--sizes', 48, '--json', out)
+    call(
+        monkeypatch,
+        'scaling',
+        CONFIG,
+        '--impl',
+        'auto',
+        '--repeats',
+        1,
+        '--batches',
+        1,
+        2,
+        '--frames',
+        4,
+        '--sizes',
+        48,
+        '--json',
+        out,
+    )
     inputs = [row['input'] for row in json.loads(out.read_text())['rows']]
-    assert inputs[::2] == inputs[1::2] == [
-        '1x8x3x32x32', '2x8x3x32x32', '1x4x3x32x32', '1x8x3x48x48'
-    ]
+    assert (
+        inputs[::2]
+        == inputs[1::2]
+        == ['1x8x3x32x32', '2x8x3x32x32', '1x4x3x32x32', '1x8x3x48x48']
+    )
 
 
 @pytest.mark.parametrize('name', ['forward', 'forward_', 'backward'])
@@ -88,10 +121,19 @@ def test_no_speed_for_wrong_results(monkeypatch, capsys, name):
         return (first * 1.001, *rest)
 
     monkeypatch.setattr(fused, name, wrong)
-    with pytest.raises(SystemExit,
-                       match='auto: no speed is printed.*relative '
-                       'errors.*CinST'):
+    with pytest.raises(
+        SystemExit, match='auto: no speed is printed.*relative errors.*CinST'
+    ):
         # in place, as its activations are
-        call(monkeypatch, 'network', REPO / 'configs/tsn_r50_cinst_sthv1.py',
-             '--size', 32, '--repeats', 1, '--metrics', 'inference')
+        call(
+            monkeypatch,
+            'network',
+            REPO / 'configs/tsn_r50_cinst_sthv1.py',
+            '--size',
+            32,
+            '--repeats',
+            1,
+            '--metrics',
+            'inference',
+        )
     assert 'inference' not in capsys.readouterr().out

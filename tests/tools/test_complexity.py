@@ -11,13 +11,16 @@ import complexity as tool  # noqa: E402
 CONFIGS = REPO / 'configs'
 
 
-@pytest.mark.parametrize('name,loader,shape', [
-    ('tsm_r50_cinst_sthv1', 'test', (1, 8, 3, 240, 240)),
-    ('tsm_r50_cinst_sthv1', 'train', (1, 8, 3, 224, 224)),
-    ('tsn_r50_stinc_diving48_16f', 'test', (1, 16, 3, 240, 240)),
-    ('r2plus1d_r34_cinst_sthv2', 'test', (1, 1, 3, 8, 240, 240)),
-    ('r2plus1d_r34_cinst_kinetics400', 'test', (1, 30, 3, 8, 256, 256)),
-])
+@pytest.mark.parametrize(
+    'name,loader,shape',
+    [
+        ('tsm_r50_cinst_sthv1', 'test', (1, 8, 3, 240, 240)),
+        ('tsm_r50_cinst_sthv1', 'train', (1, 8, 3, 224, 224)),
+        ('tsn_r50_stinc_diving48_16f', 'test', (1, 16, 3, 240, 240)),
+        ('r2plus1d_r34_cinst_sthv2', 'test', (1, 1, 3, 8, 240, 240)),
+        ('r2plus1d_r34_cinst_kinetics400', 'test', (1, 30, 3, 8, 256, 256)),
+    ],
+)
 def test_input_is_what_the_pipeline_makes(name, loader, shape):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     assert tool.input_shape(cfg, loader) == shape
@@ -34,11 +37,10 @@ def test_against_the_sizes_of_the_maps(monkeypatch, capsys):
     config = CONFIGS / 'tsn_r18_cinst_motion-pairs.py'
     monkeypatch.setattr(sys, 'argv', ['complexity.py', str(config)])
     tool.main()
-    row = next(line for line in capsys.readouterr().out.splitlines()
-               if 'tsn_r18' in line)
-    cells = [
-        cell.split('(')[0].replace(',', '').strip() for cell in row.split('|')
-    ]
+    row = next(
+        line for line in capsys.readouterr().out.splitlines() if 'tsn_r18' in line
+    )
+    cells = [cell.split('(')[0].replace(',', '').strip() for cell in row.split('|')]
     parameters, multiply_adds, others = (int(cells[i]) for i in (4, 6, 7))
     # Two blocks in each stage, of maps [64, 8, 12, 12] to [512, 8, 2, 2]
     maps = [(64 * 2**i, 8, 12 // 2**i, 12 // 2**i) for i in range(4)] * 2

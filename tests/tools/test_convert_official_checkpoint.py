@@ -2,6 +2,7 @@
 equations, with nothing of aia_mmaction or MMAction2 in them: a converted
 checkpoint is right if MMAction2's recognizer computes the same scores.
 """
+
 import argparse
 import functools
 import re
@@ -56,8 +57,7 @@ class Attention(nn.Module):
         super().__init__()
         self.kind = kind
         for axis in {'C': 'C', 'ST': 'THW'}.get(kind, 'CTHW'):
-            self.add_module(f'{axis}_conv',
-                            nn.Conv3d(2, 1, 3, padding=1, bias=False))
+            self.add_module(f'{axis}_conv', nn.Conv3d(2, 1, 3, padding=1, bias=False))
             self.add_module(f'{axis}_bn', nn.BatchNorm3d(1))
 
     def gate(self, x, axis):
@@ -85,7 +85,6 @@ class Attention(nn.Module):
 
 
 class Shift(nn.Module):
-
     def __init__(self, net):
         super().__init__()
         self.net = net
@@ -95,13 +94,12 @@ class Shift(nn.Module):
         out, fold = x.clone(), x.shape[2] // 8
         out[:, :-1, :fold] = x[:, 1:, :fold]
         out[:, -1, :fold] = 0
-        out[:, 1:, fold:2 * fold] = x[:, :-1, fold:2 * fold]
-        out[:, 0, fold:2 * fold] = 0
+        out[:, 1:, fold : 2 * fold] = x[:, :-1, fold : 2 * fold]
+        out[:, 0, fold : 2 * fold] = 0
         return self.net(out.flatten(0, 1))
 
 
 class Bottleneck(nn.Module):
-
     def __init__(self, inplanes, planes, stride, module, shifted):
         super().__init__()
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
@@ -116,10 +114,11 @@ class Bottleneck(nn.Module):
         if stride > 1 or inplanes != 4 * planes:
             self.downsample = nn.Sequential(
                 nn.Conv2d(inplanes, 4 * planes, 1, stride, bias=False),
-                nn.BatchNorm2d(4 * planes))
+                nn.BatchNorm2d(4 * planes),
+            )
         layers, self.joined = MODULES[module] if module else ([], 'cascade')
         self.names = ['eft'] if len(layers) == 1 else ['eft1', 'eft2']
-        self.names = self.names[:len(layers)]
+        self.names = self.names[: len(layers)]
         for name, kind in zip(self.names, layers):
             self.add_module(name, Attention(kind))
 
@@ -139,7 +138,6 @@ class Bottleneck(nn.Module):
 
 
 class Base(nn.Module):
-
     def __init__(self, depth, module, attended, shifted):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -150,10 +148,14 @@ class Base(nn.Module):
             planes, blocks = 32 * 2**stage, []
             for i in range(count):
                 blocks.append(
-                    Bottleneck(inplanes, planes,
-                               2 if stage > 1 and i == 0 else 1, module if
-                               (stage, i) in attended else None, (stage, i)
-                               in shifted))
+                    Bottleneck(
+                        inplanes,
+                        planes,
+                        2 if stage > 1 and i == 0 else 1,
+                        module if (stage, i) in attended else None,
+                        (stage, i) in shifted,
+                    )
+                )
                 inplanes = 4 * planes
             self.add_module(f'layer{stage}', nn.Sequential(*blocks))
 
@@ -163,7 +165,6 @@ class Base(nn.Module):
 
 
 class AuthorsNetwork(nn.Module):
-
     def __init__(self, depth, module, attended, shifted, num_classes):
         super().__init__()
         self.base_model = Base(depth, module, attended, shifted)
@@ -175,16 +176,20 @@ class AuthorsNetwork(nn.Module):
 
 
 def all_blocks(depth):
-    return {(stage, i)
-            for stage, count in enumerate(COUNTS[depth], start=1)
-            for i in range(count)}
+    return {
+        (stage, i)
+        for stage, count in enumerate(COUNTS[depth], start=1)
+        for i in range(count)
+    }
 
 
 def authors_blocks(depth):
     """Where the authors attend, and shift: 0, 2, 4, ... of a long layer3."""
-    return {(stage, i)
-            for stage, i in all_blocks(depth)
-            if not (depth == 101 and stage == 3 and i % 2)}
+    return {
+        (stage, i)
+        for stage, i in all_blocks(depth)
+        if not (depth == 101 and stage == 3 and i % 2)
+    }
 
 
 def authors_network(module, tsm=False, depth=50, shifted=None, classes=5):
@@ -192,18 +197,18 @@ def authors_network(module, tsm=False, depth=50, shifted=None, classes=5):
         shifted = authors_blocks(depth) if tsm else ()
     # Names count here, and the values are drawn below.
     with torch.device('meta'):
-        network = AuthorsNetwork(depth, module, authors_blocks(depth), shifted,
-                                 classes)
+        network = AuthorsNetwork(depth, module, authors_blocks(depth), shifted, classes)
     network = network.to_empty(device='cpu').eval()
     generator = torch.Generator().manual_seed(1)
     for name, tensor in network.state_dict().items():
         if name.endswith('num_batches_tracked'):
             tensor.fill_(7)
-        elif name.endswith('running_var') or (tensor.dim() == 1
-                                              and name.endswith('weight')):
+        elif name.endswith('running_var') or (
+            tensor.dim() == 1 and name.endswith('weight')
+        ):
             tensor.uniform_(0.5, 1.5, generator=generator)
         elif tensor.dim() == 4:
-            tensor.normal_(0, tensor[0].numel()**-0.5, generator=generator)
+            tensor.normal_(0, tensor[0].numel() ** -0.5, generator=generator)
         elif tensor.dim() == 5:  # gates that are far from flat
             tensor.normal_(0, 1, generator=generator)
         else:
@@ -258,8 +263,7 @@ def convert(monkeypatch, capsys, *args):
 
 # --- every layout ---
 
-MODULE_CASES = [(module, tsm) for module in (None, *MODULES)
-                for tsm in (False, True)]
+MODULE_CASES = [(module, tsm) for module in (None, *MODULES) for tsm in (False, True)]
 
 
 @pytest.mark.parametrize('module, tsm', MODULE_CASES)
@@ -272,8 +276,9 @@ def test_resnet50(module, tsm):
     recognizer, found, converted = tool.to_mmaction2(source, module)
 
     assert str(found) == (
-        f'{"TSM" if tsm else "TSN"}, ResNet-50, 5 classes, ' +
-        (f'attention {module} in 16 blocks' if module else 'no attention'))
+        f'{"TSM" if tsm else "TSN"}, ResNet-50, 5 classes, '
+        + (f'attention {module} in 16 blocks' if module else 'no attention')
+    )
     recognizer.load_state_dict(converted['state_dict'], strict=True)
     assert_identical(tool.to_authors(converted)[1]['state_dict'], dict(source))
     assert score_difference(network, recognizer) < 1e-5
@@ -282,20 +287,24 @@ def test_resnet50(module, tsm):
 MMACTION2_BLOCKS = {block for block in all_blocks(101) if block[1] % 2 == 0}
 
 
-@pytest.mark.parametrize('module, shifted, argument', [
-    ('CinST', (), None),
-    ('CinST', authors_blocks(101), True),
-    (None, authors_blocks(101), True),
-    ('STinC', MMACTION2_BLOCKS, None),
-])
+@pytest.mark.parametrize(
+    'module, shifted, argument',
+    [
+        ('CinST', (), None),
+        ('CinST', authors_blocks(101), True),
+        (None, authors_blocks(101), True),
+        ('STinC', MMACTION2_BLOCKS, None),
+    ],
+)
 def test_resnet101(module, shifted, argument):
     network = authors_network(module, depth=101, shifted=shifted)
     source = with_prefix(network.state_dict())
     recognizer, found, converted = tool.to_mmaction2(source, module)
     # 3 + 4 + 12 + 3
     assert str(found) == (
-        f'{"TSM" if shifted else "TSN"}, ResNet-101, 5 classes, ' +
-        (f'attention {module} in 22 blocks' if module else 'no attention'))
+        f'{"TSM" if shifted else "TSN"}, ResNet-101, 5 classes, '
+        + (f'attention {module} in 22 blocks' if module else 'no attention')
+    )
     backbone = tool.model_config(found)['backbone']
     assert backbone.get('shift_short_stages') is argument
     recognizer.load_state_dict(converted['state_dict'], strict=True)
@@ -351,8 +360,7 @@ def test_without_num_batches_tracked(tsn_cinst, tmp_path):
 
 def test_label_order(tsn_cinst):
     """A class keeps its row, whatever its number is."""
-    weight, bias = (tsn_cinst[f'module.new_fc.{part}']
-                    for part in ('weight', 'bias'))
+    weight, bias = (tsn_cinst[f'module.new_fc.{part}'] for part in ('weight', 'bias'))
     converted = tool.to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
     # ASCII capitals, small letters, the rest: Python's order, as the authors'
     authors = ['Pushing', 'lifting', 'pulling', 'turning', 'Älter']
@@ -373,27 +381,39 @@ def test_label_order_is_remembered(tsn_cinst):
         tool.to_authors(as_it_is, labels=LABELS)
 
 
-@pytest.mark.parametrize('content, error', [
-    (None, 'got No such file or directory. Check the path'),
-    ('b\n\na\n', 'an empty line 2. Remove it'),
-    ('', 'an empty line 1'),
-    ('b\na\nb\n', "'b' 2 times. Give the label file"),
-    ('a\nb\nc\n', 'sorted names, which would change nothing. Leave'),
-    ('b\nä'.encode('latin-1'), 'in UTF-8'),
-    ('c\nb\na\n', 'expected 5 names in the file of --label-order, one for '
-     'each class of the checkpoint, got 3'),
-])
-def test_wrong_label_file(content, error, tmp_path, tsn_cinst, monkeypatch,
-                          capsys):
+@pytest.mark.parametrize(
+    'content, error',
+    [
+        (None, 'got No such file or directory. Check the path'),
+        ('b\n\na\n', 'an empty line 2. Remove it'),
+        ('', 'an empty line 1'),
+        ('b\na\nb\n', "'b' 2 times. Give the label file"),
+        ('a\nb\nc\n', 'sorted names, which would change nothing. Leave'),
+        ('b\nä'.encode('latin-1'), 'in UTF-8'),
+        (
+            'c\nb\na\n',
+            'expected 5 names in the file of --label-order, one for '
+            'each class of the checkpoint, got 3',
+        ),
+    ],
+)
+def test_wrong_label_file(content, error, tmp_path, tsn_cinst, monkeypatch, capsys):
     labels = tmp_path / 'labels.txt'
     if content is not None:
-        labels.write_bytes(
-            content if isinstance(content, bytes) else content.encode())
+        labels.write_bytes(content if isinstance(content, bytes) else content.encode())
     monkeypatch.setattr(tool.torch, 'load', lambda *_, **__: tsn_cinst)
     (tmp_path / 'in.pth').touch()
     with pytest.raises(SystemExit, match=error):
-        convert(monkeypatch, capsys, tmp_path / 'in.pth', tmp_path / 'out.pth',
-                '--module', 'CinST', '--label-order', labels)
+        convert(
+            monkeypatch,
+            capsys,
+            tmp_path / 'in.pth',
+            tmp_path / 'out.pth',
+            '--module',
+            'CinST',
+            '--label-order',
+            labels,
+        )
     assert not (tmp_path / 'out.pth').exists()
 
 
@@ -410,52 +430,64 @@ def test_commands(tmp_path):
     """There and back as a user does it, with a config of this repository."""
     source = state_dict_of('CinST', tsm=True, classes=174)
     torch.save(
-        dict(epoch=50,
-             arch='resnet50',
-             state_dict=source,
-             best_prec1=torch.tensor(48.5),
-             optimizer=dict(state={}, param_groups=[dict(lr=0.01)])),
-        tmp_path / 'authors.pth.tar')
+        dict(
+            epoch=50,
+            arch='resnet50',
+            state_dict=source,
+            best_prec1=torch.tensor(48.5),
+            optimizer=dict(state={}, param_groups=[dict(lr=0.01)]),
+        ),
+        tmp_path / 'authors.pth.tar',
+    )
     names = [f'class {i}' for i in range(174)]
     (tmp_path / 'labels.txt').write_text('\n'.join(names) + '\n')
     command = (sys.executable, TOOL)
     order = ('--label-order', 'labels.txt')
 
-    out = run(*command,
-              'authors.pth.tar',
-              'aia.pth',
-              '--module',
-              'CinST',
-              *order,
-              cwd=tmp_path)
+    out = run(
+        *command,
+        'authors.pth.tar',
+        'aia.pth',
+        '--module',
+        'CinST',
+        *order,
+        cwd=tmp_path,
+    )
 
-    assert ('authors.pth.tar: TSM, ResNet-50, 174 classes, attention CinST '
-            'in 16 blocks') in out
+    assert (
+        'authors.pth.tar: TSM, ResNet-50, 174 classes, attention CinST in 16 blocks'
+    ) in out
     assert 'num_segments of backbone and head is not in the file' in out
     assert 'training state: epoch, arch, best_prec1, optimizer' in out
     assert 'without --label-order' not in out
     line = re.search(r'^Config: (model = .*)$', out, flags=re.MULTILINE)[1]
     assert line == (
         "model = dict(backbone=dict(type='AIAResNetTSM', depth=50, "
-        "plugins='CinST'), cls_head=dict(num_classes=174))")
+        "plugins='CinST'), cls_head=dict(num_classes=174))"
+    )
     (tmp_path / 'config.py').write_text(
-        f"_base_ = '{REPO}/configs/tsm_r50_cinst_sthv1.py'\n{line}\n")
+        f"_base_ = '{REPO}/configs/tsm_r50_cinst_sthv1.py'\n{line}\n"
+    )
     cfg = Config.fromfile(tmp_path / 'config.py')
     cfg.model.backbone.update(pretrained=None, pretrained2d=False)
     recognizer = tool.MODELS.build(cfg.model)
-    load_checkpoint(recognizer,
-                    str(tmp_path / 'aia.pth'),
-                    map_location='cpu',
-                    strict=True)
+    load_checkpoint(
+        recognizer, str(tmp_path / 'aia.pth'), map_location='cpu', strict=True
+    )
     assert torch.equal(
         recognizer.cls_head.fc_cls.weight[2],
-        source['module.new_fc.weight'][sorted(names).index('class 2')])
+        source['module.new_fc.weight'][sorted(names).index('class 2')],
+    )
 
     run(*command, 'aia.pth', 'back.pth.tar', '--reverse', *order, cwd=tmp_path)
     back = torch.load(tmp_path / 'back.pth.tar', weights_only=True)
     assert_identical(back['state_dict'], source)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        'aia.pth', 'authors.pth.tar', 'back.pth.tar', 'config.py', 'labels.txt'
+        'aia.pth',
+        'authors.pth.tar',
+        'back.pth.tar',
+        'config.py',
+        'labels.txt',
     ]
 
 
@@ -467,28 +499,36 @@ def test_a_checkpoint_of_training(tmp_path, monkeypatch, capsys):
     history = HistoryBuffer()
     history.update(0.5)
     torch.save(
-        dict(meta=dict(epoch=1, cfg='...'),
-             state_dict=recognizer.state_dict(),
-             message_hub=dict(log_scalars={'train/loss': history}),
-             optimizer=dict(state={}, param_groups=[]),
-             param_schedulers=[dict(last_step=np.float64(3))]),
-        tmp_path / 'epoch_1.pth')
-    out = convert(monkeypatch, capsys, tmp_path / 'epoch_1.pth',
-                  tmp_path / 'out.pth', '--reverse')
-    assert ('attention C2ST in 16 blocks' in out and 'V1' in out
-            and '--label-order' in out)
+        dict(
+            meta=dict(epoch=1, cfg='...'),
+            state_dict=recognizer.state_dict(),
+            message_hub=dict(log_scalars={'train/loss': history}),
+            optimizer=dict(state={}, param_groups=[]),
+            param_schedulers=[dict(last_step=np.float64(3))],
+        ),
+        tmp_path / 'epoch_1.pth',
+    )
+    out = convert(
+        monkeypatch, capsys, tmp_path / 'epoch_1.pth', tmp_path / 'out.pth', '--reverse'
+    )
+    assert (
+        'attention C2ST in 16 blocks' in out and 'V1' in out and '--label-order' in out
+    )
     assert 'training state: message_hub, optimizer, param_schedulers' in out
     got = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
     assert_identical({key: got[key] for key in expected}, expected)
     assert set(got) == set(expected)
 
 
-@pytest.mark.parametrize('module, found', [
-    ('CinST', 'CinST or STinC'),
-    ('CplusST', 'CplusST'),
-    ('STinC2CinST', 'CinST2STinC or STinC2CinST'),
-    ('STinCplusCinST', 'STinCplusCinST'),
-])
+@pytest.mark.parametrize(
+    'module, found',
+    [
+        ('CinST', 'CinST or STinC'),
+        ('CplusST', 'CplusST'),
+        ('STinC2CinST', 'CinST2STinC or STinC2CinST'),
+        ('STinCplusCinST', 'STinCplusCinST'),
+    ],
+)
 def test_what_reverse_can_tell(module, found):
     """Without our meta; a cascade and parallel modules differ in our keys."""
     converted = tool.to_mmaction2(state_dict_of(module), module)[2]
@@ -499,8 +539,9 @@ def test_what_reverse_can_tell(module, found):
 def test_reverse_of_mmaction2s_tsm_r101(tmp_path, monkeypatch, capsys):
     source = state_dict_of('C', depth=101, shifted=MMACTION2_BLOCKS)
     torch.save(tool.to_mmaction2(source)[2], tmp_path / 'in.pth')
-    out = convert(monkeypatch, capsys, tmp_path / 'in.pth',
-                  tmp_path / 'out.pth', '--reverse')
+    out = convert(
+        monkeypatch, capsys, tmp_path / 'in.pth', tmp_path / 'out.pth', '--reverse'
+    )
     assert 'their code cannot load it' in out
 
 
@@ -522,7 +563,7 @@ def edited(state_dict, remove=None, rename=None):
 def shell_of_ours():
     return {
         'backbone.layer1.0.conv2.conv.weight': torch.zeros(5),
-        'cls_head.fc_cls.weight': torch.zeros(5)
+        'cls_head.fc_cls.weight': torch.zeros(5),
     }
 
 
@@ -530,71 +571,120 @@ EFT, TSM101 = dict(module='CinST'), dict(module='CinST', tsm=True, depth=101)
 
 # What is wrong: the keys, the options, and what the error says.
 KEY_ERRORS = {
-    'another project':
-    (lambda: {
-        'encoder.weight': torch.zeros(5),
-        'fc.bias': torch.zeros(5)
-    }, [], 'expected keys such as .* got 2 keys without them: encoder.weight, '
-     'fc.bias, ... Is it the checkpoint of another project'),
-    'torchvision':
-    (lambda: edited(shell_of(**EFT), rename=(r'module.(base_model\.)?', '')),
-     ['--module', 'CinST'], 'another project'),
+    'another project': (
+        lambda: {'encoder.weight': torch.zeros(5), 'fc.bias': torch.zeros(5)},
+        [],
+        'expected keys such as .* got 2 keys without them: encoder.weight, '
+        'fc.bias, ... Is it the checkpoint of another project',
+    ),
+    'torchvision': (
+        lambda: edited(shell_of(**EFT), rename=(r'module.(base_model\.)?', '')),
+        ['--module', 'CinST'],
+        'another project',
+    ),
     'MMAction2, forward': (shell_of_ours, [], 'Use --reverse'),
-    'authors, reverse':
-    (lambda: edited(shell_of(**EFT), rename=(r'module\.', '')), ['--reverse'],
-     'Leave --reverse out'),
-    'authors with prefix, reverse': (lambda: shell_of(**EFT), ['--reverse'],
-                                     'Leave --reverse out'),
-    'prefix in some keys':
-    (lambda: edited(shell_of(**EFT), rename=(r'^module\.new', 'new')), [],
-     'expected all keys to start with "module.", or none, .*new_fc.weight'),
-    'ResNet-152': (lambda: {
-        **shell_of(**EFT), 'module.base_model.layer3.6.conv1.weight':
-        torch.zeros(5)
-    }, [], r'\(3, 4, 6, 3\) or ResNet-101 .* got 3, 4, 7, 3 blocks'),
-    'a block is missing':
-    (lambda: edited(shell_of(**EFT), remove=r'layer2\.3'), [],
-     'got 3, 3, 6, 3 blocks'),
-    'ResNet-34': (lambda: edited(shell_of(**EFT), remove='conv3|bn3'), [],
-                  'without conv3 .ResNet-18 or 34'),
-    'shift in some blocks':
-    (lambda: edited(shell_of('CinST', tsm=True),
-                    rename=(r'layer2\.1\.conv1\.net', 'layer2.1.conv1')), [],
-     'got it in 15 of 16 blocks: not in layer2.1'),
-    'shift in all of a long stage':
-    (lambda: edited(shell_of(**TSM101),
-                    rename=(r'layer3\.(\d+)\.conv1\.weight',
-                            r'layer3.\1.conv1.net.weight')), [],
-     'got it in 33 of 33 blocks: but in layer3.1'),
-    'mixed modules':
-    (lambda: edited(shell_of(**EFT), remove=r'layer2\.1\.eft\.C'), [],
-     'eft with gates CHTW in layer1.0 and eft with gates HTW in layer2.1'),
-    'cascade in one block':
-    (lambda: edited(shell_of(**EFT),
-                    rename=(r'layer4\.2\.eft\.C', 'layer4.2.eft1.C')), [],
-     'in layer1.0 and eft with gates HTW, eft1 with gates C in layer4.2'),
-    'no attention in a block':
-    (lambda: edited(shell_of(**EFT), remove=r'layer4\.1\.eft'), [],
-     'got it in 15 of 16 blocks: not in layer4.1'),
-    'attention in an odd block of a long stage':
-    (lambda: edited(shell_of(**TSM101),
-                    rename=(r'layer3\.4\.eft', 'layer3.5.eft')), [],
-     'got it in 22 of 33 blocks: not in layer3.4, but in layer3.5'),
-    'no such module': (lambda: edited(shell_of(**EFT), remove=r'eft\.T'), [],
-                       'got eft with gates CHW'),
-    'several modules': (lambda: shell_of(**EFT), [],
-                        'the keys fit CinST, STinC alike'),
-    'several double modules':
-    (lambda: shell_of('CinST2STinC'), [],
-     'the keys fit CinST2STinC, STinC2CinST, STinCplusCinST alike'),
-    'cascade or parallel': (lambda: shell_of('C2ST'), [],
-                            'the keys fit C2ST, CplusST alike'),
-    'another module': (lambda: shell_of(**EFT), ['--module', 'C2ST'],
-                       'expected CinST or STinC, .* got --module C2ST'),
-    'a module for none': (lambda: shell_of(None), ['--module', 'C'],
-                          'expected no attention, .* Leave --module out'),
-    'shapes': (lambda: shell_of('C'), [],
-               r'missing|has shape \(5,\), expected \(64, 3, 7, 7\)'),
+    'authors, reverse': (
+        lambda: edited(shell_of(**EFT), rename=(r'module\.', '')),
+        ['--reverse'],
+        'Leave --reverse out',
+    ),
+    'authors with prefix, reverse': (
+        lambda: shell_of(**EFT),
+        ['--reverse'],
+        'Leave --reverse out',
+    ),
+    'prefix in some keys': (
+        lambda: edited(shell_of(**EFT), rename=(r'^module\.new', 'new')),
+        [],
+        'expected all keys to start with "module.", or none, .*new_fc.weight',
+    ),
+    'ResNet-152': (
+        lambda: {
+            **shell_of(**EFT),
+            'module.base_model.layer3.6.conv1.weight': torch.zeros(5),
+        },
+        [],
+        r'\(3, 4, 6, 3\) or ResNet-101 .* got 3, 4, 7, 3 blocks',
+    ),
+    'a block is missing': (
+        lambda: edited(shell_of(**EFT), remove=r'layer2\.3'),
+        [],
+        'got 3, 3, 6, 3 blocks',
+    ),
+    'ResNet-34': (
+        lambda: edited(shell_of(**EFT), remove='conv3|bn3'),
+        [],
+        'without conv3 .ResNet-18 or 34',
+    ),
+    'shift in some blocks': (
+        lambda: edited(
+            shell_of('CinST', tsm=True),
+            rename=(r'layer2\.1\.conv1\.net', 'layer2.1.conv1'),
+        ),
+        [],
+        'got it in 15 of 16 blocks: not in layer2.1',
+    ),
+    'shift in all of a long stage': (
+        lambda: edited(
+            shell_of(**TSM101),
+            rename=(r'layer3\.(\d+)\.conv1\.weight', r'layer3.\1.conv1.net.weight'),
+        ),
+        [],
+        'got it in 33 of 33 blocks: but in layer3.1',
+    ),
+    'mixed modules': (
+        lambda: edited(shell_of(**EFT), remove=r'layer2\.1\.eft\.C'),
+        [],
+        'eft with gates CHTW in layer1.0 and eft with gates HTW in layer2.1',
+    ),
+    'cascade in one block': (
+        lambda: edited(
+            shell_of(**EFT), rename=(r'layer4\.2\.eft\.C', 'layer4.2.eft1.C')
+        ),
+        [],
+        'in layer1.0 and eft with gates HTW, eft1 with gates C in layer4.2',
+    ),
+    'no attention in a block': (
+        lambda: edited(shell_of(**EFT), remove=r'layer4\.1\.eft'),
+        [],
+        'got it in 15 of 16 blocks: not in layer4.1',
+    ),
+    'attention in an odd block of a long stage': (
+        lambda: edited(shell_of(**TSM101), rename=(r'layer3\.4\.eft', 'layer3.5.eft')),
+        [],
+        'got it in 22 of 33 blocks: not in layer3.4, but in layer3.5',
+    ),
+    'no such module': (
+        lambda: edited(shell_of(**EFT), remove=r'eft\.T'),
+        [],
+        'got eft with gates CHW',
+    ),
+    'several modules': (lambda: shell_of(**EFT), [], 'the keys fit CinST, STinC alike'),
+    'several double modules': (
+        lambda: shell_of('CinST2STinC'),
+        [],
+        'the keys fit CinST2STinC, STinC2CinST, STinCplusCinST alike',
+    ),
+    'cascade or parallel': (
+        lambda: shell_of('C2ST'),
+        [],
+        'the keys fit C2ST, CplusST alike',
+    ),
+    'another module': (
+        lambda: shell_of(**EFT),
+        ['--module', 'C2ST'],
+        'expected CinST or STinC, .* got --module C2ST',
+    ),
+    'a module for none': (
+        lambda: shell_of(None),
+        ['--module', 'C'],
+        'expected no attention, .* Leave --module out',
+    ),
+    'shapes': (
+        lambda: shell_of('C'),
+        [],
+        r'missing|has shape \(5,\), expected \(64, 3, 7, 7\)',
+    ),
 }
 
 
@@ -611,23 +701,41 @@ def test_wrong_keys(case, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == [src]
 
 
-@pytest.mark.parametrize('edit, error', [
-    (lambda s: s.pop('module.base_model.layer1.0.bn1.running_var'),
-     'missing base_model.layer1.0.bn1.running_var'),
-    (lambda s: s.pop('module.base_model.layer1.0.bn1.num_batches_tracked'),
-     'missing base_model.layer1.0.bn1.num_batches_tracked'),
-    (lambda s: s.pop('module.base_model.layer3.5.eft.W_bn.bias'),
-     'missing base_model.layer3.5.eft.W_bn.bias'),
-    (lambda s: s.update({'module.base_model.fc.weight': torch.zeros(5)}),
-     'unknown base_model.fc.weight'),
-    (lambda s: s.update({'module.new_fc.weight': torch.zeros(5, 512)}),
-     r'new_fc.weight has shape \(5, 512\), expected \(5, 2048\)'),
-    (lambda s: s.update({'module.new_fc.weight': torch.tensor(1.)}),
-     r'new_fc.weight has shape \(\)'),
-    (lambda s: s.update(
-        {'module.base_model.layer4.0.eft.T_conv.weight': torch.zeros(1)}),
-     r'eft.T_conv.weight has shape \(1,\), expected \(1, 2, 3, 3, 3\)'),
-])
+@pytest.mark.parametrize(
+    'edit, error',
+    [
+        (
+            lambda s: s.pop('module.base_model.layer1.0.bn1.running_var'),
+            'missing base_model.layer1.0.bn1.running_var',
+        ),
+        (
+            lambda s: s.pop('module.base_model.layer1.0.bn1.num_batches_tracked'),
+            'missing base_model.layer1.0.bn1.num_batches_tracked',
+        ),
+        (
+            lambda s: s.pop('module.base_model.layer3.5.eft.W_bn.bias'),
+            'missing base_model.layer3.5.eft.W_bn.bias',
+        ),
+        (
+            lambda s: s.update({'module.base_model.fc.weight': torch.zeros(5)}),
+            'unknown base_model.fc.weight',
+        ),
+        (
+            lambda s: s.update({'module.new_fc.weight': torch.zeros(5, 512)}),
+            r'new_fc.weight has shape \(5, 512\), expected \(5, 2048\)',
+        ),
+        (
+            lambda s: s.update({'module.new_fc.weight': torch.tensor(1.0)}),
+            r'new_fc.weight has shape \(\)',
+        ),
+        (
+            lambda s: s.update(
+                {'module.base_model.layer4.0.eft.T_conv.weight': torch.zeros(1)}
+            ),
+            r'eft.T_conv.weight has shape \(1,\), expected \(1, 2, 3, 3, 3\)',
+        ),
+    ],
+)
 def test_every_key_counts(edit, error, tsn_cinst):
     source = dict(tsn_cinst)
     edit(source)
@@ -641,56 +749,64 @@ def test_every_key_counts_in_reverse(tsn_cinst):
     missing = {key: state_dict[key] for key in state_dict if key != last}
     with pytest.raises(tool.ConversionError, match=f'missing {last}'):
         tool.to_authors(dict(state_dict=missing))
-    for extra in ('neck.weight', last.replace('conv2', 'conv3'),
-                  last.replace('after_norm', 'after_conv')):
+    for extra in (
+        'neck.weight',
+        last.replace('conv2', 'conv3'),
+        last.replace('after_norm', 'after_conv'),
+    ):
         with pytest.raises(tool.ConversionError, match=f'unknown {extra}'):
-            tool.to_authors(
-                dict(state_dict={
-                    **state_dict, extra: torch.zeros(1)
-                }))
+            tool.to_authors(dict(state_dict={**state_dict, extra: torch.zeros(1)}))
 
 
 def test_parallel_and_cascade_are_not_mixed_up():
     """They have the same names in the authors' layout."""
-    state_dict = tool.to_mmaction2(state_dict_of('C2ST'),
-                                   'C2ST')[2]['state_dict']
-    mixed = edited(state_dict,
-                   rename=(r'(layer4\.2.*after_norm)\.(\d)\.',
-                           r'\1.0.branches.\2.'))
-    with pytest.raises(tool.ConversionError,
-                       match=r'missing \S*layer1.0\S*branches'):
+    state_dict = tool.to_mmaction2(state_dict_of('C2ST'), 'C2ST')[2]['state_dict']
+    mixed = edited(
+        state_dict, rename=(r'(layer4\.2.*after_norm)\.(\d)\.', r'\1.0.branches.\2.')
+    )
+    with pytest.raises(tool.ConversionError, match=r'missing \S*layer1.0\S*branches'):
         tool.to_authors(dict(state_dict=mixed))
 
 
 def write_truncated(path, zipped, keep):
-    torch.save(dict(state_dict=shell_of('CinST')),
-               path,
-               _use_new_zipfile_serialization=zipped)
+    torch.save(
+        dict(state_dict=shell_of('CinST')), path, _use_new_zipfile_serialization=zipped
+    )
     content = path.read_bytes()
-    path.write_bytes(content[:int(len(content) * keep)])
+    path.write_bytes(content[: int(len(content) * keep)])
 
 
 FILE_ERRORS = {
     'nothing': (lambda path: path.touch(), 'may be truncated'),
-    'truncated':
-    (lambda path: write_truncated(path, True, 0.9), 'may be truncated'),
-    'truncated in the middle':
-    (lambda path: write_truncated(path, True, 0.5), 'may be truncated'),
-    'truncated, old format':
-    (lambda path: write_truncated(path, False, 0.9), 'may be truncated'),
+    'truncated': (lambda path: write_truncated(path, True, 0.9), 'may be truncated'),
+    'truncated in the middle': (
+        lambda path: write_truncated(path, True, 0.5),
+        'may be truncated',
+    ),
+    'truncated, old format': (
+        lambda path: write_truncated(path, False, 0.9),
+        'may be truncated',
+    ),
     'text': (lambda path: path.write_text('hello world'), 'cannot read'),
-    'code': (lambda path: torch.save(
-        dict(state_dict={}, args=argparse.Namespace()), path),
-             'got a pickle of argparse.Namespace, which could run code'),
+    'code': (
+        lambda path: torch.save(dict(state_dict={}, args=argparse.Namespace()), path),
+        'got a pickle of argparse.Namespace, which could run code',
+    ),
     'missing': (lambda path: None, 'no such file'),
     'folder': (lambda path: path.mkdir(), 'got a folder'),
     'tensor': (lambda path: torch.save(torch.zeros(1), path), 'got a Tensor'),
-    'no tensors': (lambda path: torch.save(dict(epoch=1, arch='x'), path),
-                   'got a dict with epoch, arch'),
-    'empty': (lambda path: torch.save(dict(state_dict={}), path),
-              'expected a state_dict of named tensors'),
-    'list': (lambda path: torch.save(dict(state_dict=[1]), path),
-             'expected a state_dict of named tensors'),
+    'no tensors': (
+        lambda path: torch.save(dict(epoch=1, arch='x'), path),
+        'got a dict with epoch, arch',
+    ),
+    'empty': (
+        lambda path: torch.save(dict(state_dict={}), path),
+        'expected a state_dict of named tensors',
+    ),
+    'list': (
+        lambda path: torch.save(dict(state_dict=[1]), path),
+        'expected a state_dict of named tensors',
+    ),
 }
 
 
@@ -709,11 +825,13 @@ def test_bad_destination(tmp_path, monkeypatch, capsys):
     src, there = tmp_path / 'in.pth', tmp_path / 'there.pth'
     src.write_text('source')
     there.write_text('precious')
-    for dst, error in ((src, 'the same. Choose another DST'),
-                       (tmp_path / '..' / tmp_path.name / 'in.pth',
-                        'the same'), (there, 'got one that does'),
-                       (tmp_path, 'got a folder'),
-                       (tmp_path / 'none' / 'x.pth', 'Create it first')):
+    for dst, error in (
+        (src, 'the same. Choose another DST'),
+        (tmp_path / '..' / tmp_path.name / 'in.pth', 'the same'),
+        (there, 'got one that does'),
+        (tmp_path, 'got a folder'),
+        (tmp_path / 'none' / 'x.pth', 'Create it first'),
+    ):
         with pytest.raises(SystemExit, match=error):
             convert(monkeypatch, capsys, src, dst)
     assert (src.read_text(), there.read_text()) == ('source', 'precious')
@@ -729,35 +847,35 @@ def test_nothing_is_left_half_written(error, tmp_path, monkeypatch):
         raise error('No space left')
 
     monkeypatch.setattr(tool.torch, 'save', save)
-    with pytest.raises(SystemExit if error is not KeyboardInterrupt else error,
-                       match='No space left'):
+    with pytest.raises(
+        SystemExit if error is not KeyboardInterrupt else error, match='No space left'
+    ):
         tool.write_checkpoint(dict(state_dict={}), dst)
     assert not list(tmp_path.iterdir())
 
 
 def test_written_only_if_it_loads(tmp_path):
     with pytest.raises(SystemExit, match='missing keys'):
-        tool.write_checkpoint(dict(state_dict={}), tmp_path / 'out.pth',
-                              nn.Linear(1, 1))
+        tool.write_checkpoint(
+            dict(state_dict={}), tmp_path / 'out.pth', nn.Linear(1, 1)
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_command_fails_without_traceback(tmp_path):
     torch.save(shell_of('CinST'), tmp_path / 'in.pth')
-    out = run(sys.executable,
-              TOOL,
-              'in.pth',
-              'out.pth',
-              cwd=tmp_path,
-              check=False)
+    out = run(sys.executable, TOOL, 'in.pth', 'out.pth', cwd=tmp_path, check=False)
     assert 'expected --module' in out and 'Traceback' not in out
     assert [path.name for path in tmp_path.iterdir()] == ['in.pth']
 
 
-@pytest.mark.parametrize('args, output', [
-    (['in.pth', 'out.pth', '--module', 'Cinst'], "invalid choice: 'Cinst'"),
-    (['--help'], 'is taken to be the one that the name says first'),
-])
+@pytest.mark.parametrize(
+    'args, output',
+    [
+        (['in.pth', 'out.pth', '--module', 'Cinst'], "invalid choice: 'Cinst'"),
+        (['--help'], 'is taken to be the one that the name says first'),
+    ],
+)
 def test_usage(args, output, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         convert(monkeypatch, capsys, *args)
@@ -769,8 +887,10 @@ def test_usage(args, output, monkeypatch, capsys):
 
 def shifted_blocks(backbone):
     names = [name for name, _ in backbone.named_parameters()]
-    found = (re.match(r'layer(\d)\.(?:net\.)?(\d+)\.conv1\.conv\.net', name)
-             for name in names)
+    found = (
+        re.match(r'layer(\d)\.(?:net\.)?(\d+)\.conv1\.conv\.net', name)
+        for name in names
+    )
     return {(int(match[1]), int(match[2])) for match in found if match}
 
 
@@ -778,32 +898,36 @@ def build_tsm(**kwargs):
     # Values do not matter, and R101 is large.
     with torch.device('meta'):
         return tool.MODELS.build(
-            dict(type='AIAResNetTSM',
-                 pretrained=None,
-                 pretrained2d=False,
-                 **kwargs))
+            dict(type='AIAResNetTSM', pretrained=None, pretrained2d=False, **kwargs)
+        )
 
 
-@pytest.mark.parametrize('depth, option, expected', [
-    (50, False, all_blocks(50)),
-    (50, True, all_blocks(50)),
-    (101, False, MMACTION2_BLOCKS),
-    (101, True, authors_blocks(101)),
-])
+@pytest.mark.parametrize(
+    'depth, option, expected',
+    [
+        (50, False, all_blocks(50)),
+        (50, True, all_blocks(50)),
+        (101, False, MMACTION2_BLOCKS),
+        (101, True, authors_blocks(101)),
+    ],
+)
 def test_shift_short_stages(depth, option, expected):
     backbone = build_tsm(depth=depth, shift_short_stages=option)
     assert shifted_blocks(backbone) == expected
     assert not any('.net.net' in name for name in backbone.state_dict())
-    assert shifted_blocks(build_tsm(
-        depth=depth)) == (all_blocks(50) if depth == 50 else MMACTION2_BLOCKS)
+    assert shifted_blocks(build_tsm(depth=depth)) == (
+        all_blocks(50) if depth == 50 else MMACTION2_BLOCKS
+    )
 
 
 def test_shift_short_stages_keeps_the_stages_settings():
-    backbone = build_tsm(depth=101,
-                         num_segments=8,
-                         shift_div=4,
-                         temporal_pool=True,
-                         shift_short_stages=True)
+    backbone = build_tsm(
+        depth=101,
+        num_segments=8,
+        shift_div=4,
+        temporal_pool=True,
+        shift_short_stages=True,
+    )
     assert shifted_blocks(backbone) == authors_blocks(101)
     shifts = {
         name: (module.num_segments, module.shift_div)
@@ -815,9 +939,7 @@ def test_shift_short_stages_keeps_the_stages_settings():
     assert shifts['layer4.1.conv1.conv'] == (4, 4)
 
 
-@pytest.mark.parametrize(
-    'options',
-    [dict(is_shift=False), dict(shift_place='block')])
+@pytest.mark.parametrize('options', [dict(is_shift=False), dict(shift_place='block')])
 def test_shift_short_stages_needs_the_shift(options):
     with pytest.raises(ValueError, match='Leave shift_short_stages out'):
         build_tsm(depth=50, shift_short_stages=True, **options)

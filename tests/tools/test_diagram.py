@@ -7,10 +7,7 @@ from ..conftest import REPO, run
 
 
 def test_diagram_of_the_readme(tmp_path):
-    run(sys.executable,
-        REPO / 'tools/diagram.py',
-        'cinst_stinc.png',
-        cwd=tmp_path)
+    run(sys.executable, REPO / 'tools/diagram.py', 'cinst_stinc.png', cwd=tmp_path)
     drawn = Image.open(tmp_path / 'cinst_stinc.png').convert('RGB')
     shown = Image.open(REPO / 'docs/cinst_stinc.png').convert('RGB')
     assert drawn.size == shown.size

@@ -21,12 +21,16 @@ def dumps(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, 60)
     found = {}
-    for name, noise in (('good', .3), ('bad', 3)):
+    for name, noise in (('good', 0.3), ('bad', 3)):
         scores = rng.normal(0, noise, (60, CLASSES))
         scores[range(60), labels] += 1
         order = rng.permutation(60)
-        make_dump(tmp_path / f'{name}.pkl', [f'{i}.mp4' for i in order],
-                  scores[order].tolist(), labels[order].tolist())
+        make_dump(
+            tmp_path / f'{name}.pkl',
+            [f'{i}.mp4' for i in order],
+            scores[order].tolist(),
+            labels[order].tolist(),
+        )
         found[name] = scores
     return labels, found
 
@@ -47,7 +51,7 @@ def test_metrics_are_mmaction2_s(dumps, monkeypatch, capsys):
         expected = top1, top5, mean_class_accuracy(scores[name], labels)
         for cell, value in zip(rows[f'{name}.pkl'], expected):
             middle, low, high = (float(x.strip('[], ')) for x in cell.split())
-            assert middle == pytest.approx(100 * value, abs=.051)
+            assert middle == pytest.approx(100 * value, abs=0.051)
             assert low <= middle <= high
     assert 'their mean' in rows
 
@@ -58,9 +62,11 @@ def test_against(dumps, monkeypatch, capsys):
     printed = capsys.readouterr().out
     good, bad = (scores[n].argmax(1) == labels for n in ('good', 'bad'))
     gained, lost = (good & ~bad).sum(), (bad & ~good).sum()
-    p = min(1, 2 * binom.cdf(min(gained, lost), gained + lost, .5))
-    assert (f'wrong: {gained}; wrong where it is right: {lost}. '
-            f"McNemar's exact p = {p:.2g}.") in printed
+    p = min(1, 2 * binom.cdf(min(gained, lost), gained + lost, 0.5))
+    assert (
+        f'wrong: {gained}; wrong where it is right: {lost}. '
+        f"McNemar's exact p = {p:.2g}."
+    ) in printed
     differences = {
         k: 100 * (good[labels == k].mean() - bad[labels == k].mean())
         for k in range(CLASSES)
@@ -71,17 +77,22 @@ def test_against(dumps, monkeypatch, capsys):
 
 def test_names_of_the_classes(dumps, monkeypatch, capsys, tmp_path):
     (tmp_path / 'labels.txt').write_text('\n'.join('abcdefgh'))
-    ensemble(monkeypatch, 'good.pkl', '--against', 'bad.pkl', '--labels',
-             'labels.txt', '--classes', '8')
+    ensemble(
+        monkeypatch,
+        'good.pkl',
+        '--against',
+        'bad.pkl',
+        '--labels',
+        'labels.txt',
+        '--classes',
+        '8',
+    )
     printed = capsys.readouterr().out
-    first_words = {
-        line.split()[0]
-        for line in printed.splitlines() if line.strip()
-    }
+    first_words = {line.split()[0] for line in printed.splitlines() if line.strip()}
     assert len(first_words & set('abcdefgh')) >= 2
 
 
 def test_without_labels(tmp_path, monkeypatch):
-    path = make_dump(tmp_path / 'p.pkl', ['a.mp4'], [[.5, .5]])
+    path = make_dump(tmp_path / 'p.pkl', ['a.mp4'], [[0.5, 0.5]])
     with pytest.raises(SystemExit, match='Expected labels.*submit.py'):
         ensemble(monkeypatch, str(path))

@@ -1,4 +1,5 @@
 """Exports give the scores of the original."""
+
 import sys
 
 import pytest
@@ -22,12 +23,12 @@ LAYERS = ['C', 'ST', 'CinST', 'STinC']
 SHAPES = {
     'tsn': (1, 8, 3, 32, 40),
     'tsm': (1, 8, 3, 32, 40),
-    'r2plus1d': (1, 2, 3, 4, 32, 40)
+    'r2plus1d': (1, 2, 3, 4, 32, 40),
 }
 HEADS = {
     'tsn': dict(type='TSNHead'),
     'tsm': dict(type='TSMHead', num_segments=4, is_shift=True),
-    'r2plus1d': dict(type='I3DHead')
+    'r2plus1d': dict(type='I3DHead'),
 }
 
 
@@ -35,24 +36,28 @@ def build(name, layer='CinST', average_clips='prob'):
     _, backbone, args, _ = NETWORKS[name]
     two_d = name != 'r2plus1d'
     if two_d:
-        args = dict(num_segments=4,
-                    **{
-                        k: v
-                        for k, v in args.items() if k != 'num_segments'
-                    })
+        args = dict(
+            num_segments=4, **{k: v for k, v in args.items() if k != 'num_segments'}
+        )
     torch.manual_seed(0)
     model = MODELS.build(
-        dict(type='Recognizer2D' if two_d else 'Recognizer3D',
-             backbone=dict(type=backbone, plugins=layer, **args),
-             cls_head=dict(num_classes=5,
-                           in_channels=512,
-                           average_clips=average_clips,
-                           **HEADS[name]),
-             data_preprocessor=dict(
-                 type='ActionDataPreprocessor',
-                 mean=[123.675, 116.28, 103.53],
-                 std=[58.395, 57.12, 57.375],
-                 format_shape='NCHW' if two_d else 'NCTHW')))
+        dict(
+            type='Recognizer2D' if two_d else 'Recognizer3D',
+            backbone=dict(type=backbone, plugins=layer, **args),
+            cls_head=dict(
+                num_classes=5,
+                in_channels=512,
+                average_clips=average_clips,
+                **HEADS[name],
+            ),
+            data_preprocessor=dict(
+                type='ActionDataPreprocessor',
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+                format_shape='NCHW' if two_d else 'NCTHW',
+            ),
+        )
+    )
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(module.running_mean, std=0.2)
@@ -89,10 +94,9 @@ def test_every_network_layer_and_format(name, layer, suffix, tmp_path):
     for n in (1, 3):  # batches other than that of the export
         inputs = pixels(name, n)
         with torch.no_grad():
-            torch.testing.assert_close(exported(inputs),
-                                       model(inputs),
-                                       rtol=1e-4,
-                                       atol=1e-5)
+            torch.testing.assert_close(
+                exported(inputs), model(inputs), rtol=1e-4, atol=1e-5
+            )
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
@@ -104,25 +108,25 @@ def test_folded_norms(name, layer):
     with torch.no_grad():
         expected = ScoresOfClips(model)(inputs)
         folded = fuse_conv_bn(model)
-        torch.testing.assert_close(ScoresOfClips(folded)(inputs),
-                                   expected,
-                                   rtol=1e-4,
-                                   atol=1e-5)
+        torch.testing.assert_close(
+            ScoresOfClips(folded)(inputs), expected, rtol=1e-4, atol=1e-5
+        )
     assert len(attention_layers(folded)) == 8
     assert not norms or len(norms) > sum(
-        isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+        isinstance(m, nn.BatchNorm2d) for m in folded.modules()
+    )
 
 
 def test_wrong_scores_are_not_written(tmp_path, monkeypatch):
     write, load = FORMATS['.ts']
-    monkeypatch.setitem(FORMATS, '.ts',
-                        (write, lambda path: lambda x: load(path)(x).flip(1)))
+    monkeypatch.setitem(
+        FORMATS, '.ts', (write, lambda path: lambda x: load(path)(x).flip(1))
+    )
     out = tmp_path / 'x.ts'
     out.write_text('old')
     with pytest.raises(ValueError, match='expected scores within'):
         tool.export(ScoresOfClips(build('tsn')), SHAPES['tsn'], out)
-    assert [(p.name, p.read_text())
-            for p in tmp_path.iterdir()] == [('x.ts', 'old')]
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [('x.ts', 'old')]
 
 
 @pytest.fixture
@@ -143,18 +147,24 @@ def test_command(trained, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'x.onnx'
     call(monkeypatch, *trained, out, '--fuse-conv-bn')
     assert f'Wrote {out}: uint8 [N, 8, 3, 48, 48] to scores' in (
-        capsys.readouterr().out)
+        capsys.readouterr().out
+    )
     assert out.exists()
 
 
-@pytest.mark.parametrize('change,expected', [
-    (dict(out='x.trt'), 'expected a name that ends in .pt2, .ts, .onnx'),
-    (dict(checkpoint='none.pth'), 'none.pth: expected a file'),
-    (dict(config='none.py'), 'none.py: expected a file'),
-    (dict(config='epoch_1.pth'), 'expected a config of MMEngine'),
-    (dict(config=REPO / 'configs/tsn_r18_motion-pairs.py'),
-     'unexpected key in source state_dict'),
-])
+@pytest.mark.parametrize(
+    'change,expected',
+    [
+        (dict(out='x.trt'), 'expected a name that ends in .pt2, .ts, .onnx'),
+        (dict(checkpoint='none.pth'), 'none.pth: expected a file'),
+        (dict(config='none.py'), 'none.py: expected a file'),
+        (dict(config='epoch_1.pth'), 'expected a config of MMEngine'),
+        (
+            dict(config=REPO / 'configs/tsn_r18_motion-pairs.py'),
+            'unexpected key in source state_dict',
+        ),
+    ],
+)
 def test_bad_input(trained, tmp_path, monkeypatch, capsys, change, expected):
     args = dict(zip(('config', 'checkpoint'), trained), out='x.ts')
     args.update(change)

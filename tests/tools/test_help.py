@@ -1,4 +1,5 @@
 """Every tool says how it is called."""
+
 import runpy
 import sys
 
@@ -7,7 +8,8 @@ import pytest
 from ..conftest import REPO
 
 TOOLS = [
-    path for path in sorted((REPO / 'tools').rglob('*.py'))
+    path
+    for path in sorted((REPO / 'tools').rglob('*.py'))
     if "__name__ == '__main__'" in path.read_text()
 ]
 

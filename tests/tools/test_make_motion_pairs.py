@@ -22,16 +22,19 @@ def test_reads_as_a_video_dataset(motion_pairs):
     root = motion_pairs / 'data/motion_pairs'
     for split, size in (('train', 24), ('test', 8)):
         dataset = DATASETS.build(
-            dict(type='VideoDataset',
-                 ann_file=str(root / f'motion_pairs_{split}_list_videos.txt'),
-                 data_prefix=dict(video=str(root / 'videos')),
-                 pipeline=[
-                     dict(type='DecordInit'),
-                     dict(type='SampleFrames', clip_len=1, num_clips=8),
-                     dict(type='DecordDecode'),
-                     dict(type='FormatShape', input_format='NCHW'),
-                     dict(type='PackActionInputs')
-                 ]))
+            dict(
+                type='VideoDataset',
+                ann_file=str(root / f'motion_pairs_{split}_list_videos.txt'),
+                data_prefix=dict(video=str(root / 'videos')),
+                pipeline=[
+                    dict(type='DecordInit'),
+                    dict(type='SampleFrames', clip_len=1, num_clips=8),
+                    dict(type='DecordDecode'),
+                    dict(type='FormatShape', input_format='NCHW'),
+                    dict(type='PackActionInputs'),
+                ],
+            )
+        )
         assert len(dataset) == size
         labels = labels_of(dataset[i]['data_samples'] for i in range(size))
         assert sorted(labels) == sorted(list(range(8)) * (size // 8))
@@ -43,9 +46,10 @@ def test_reads_as_a_video_dataset(motion_pairs):
 def test_directions_have_the_same_frames():
     """With one seed, a reversed clip is the forward clip backwards."""
     for label in range(0, 8, 2):
-        forward, backward = (tool.render(
-            k, 16, 64, np.random.default_rng(3)).astype(float)
-                             for k in (label, label + 1))
+        forward, backward = (
+            tool.render(k, 16, 64, np.random.default_rng(3)).astype(float)
+            for k in (label, label + 1)
+        )
         # the noise differs: standard deviation 8 in each of the two
         error = np.abs(forward - backward[::-1])
         assert error.mean() < 12 and error.max() < 80, label
@@ -58,8 +62,7 @@ def test_single_frames_do_not_tell_the_direction():
         means = []
         for k in (label, label + 1):
             clips = [
-                tool.render(k, 8, 16, np.random.default_rng(s))
-                for s in range(100)
+                tool.render(k, 8, 16, np.random.default_rng(s)) for s in range(100)
             ]
             means.append(np.stack(clips).mean(axis=(0, 1)))
         # means of 800 frames, over which the noise is 8 / sqrt(800)
@@ -72,8 +75,8 @@ def test_sampling_does_not_tell_the_direction(motion_pairs, test_mode):
     path = motion_pairs / 'data/motion_pairs/videos/test/00000.avi'
     num_frames = len(frames_of(path))
     sample = TRANSFORMS.build(
-        dict(type='SampleFrames', clip_len=1, num_clips=8,
-             test_mode=test_mode))
+        dict(type='SampleFrames', clip_len=1, num_clips=8, test_mode=test_mode)
+    )
     seen = np.zeros(num_frames)
     np.random.seed(0)
     for _ in range(1000):
@@ -105,17 +108,15 @@ def test_can_be_run_again(tmp_path):
     assert np.array_equal(frames_of(video), before)
 
 
-@pytest.mark.parametrize('args, error', [
-    (('--num-train', 4), 'at least 8 videos per split'),
-    (('--num-frames', 1), 'at least 2 frames'),
-])
+@pytest.mark.parametrize(
+    'args, error',
+    [
+        (('--num-train', 4), 'at least 8 videos per split'),
+        (('--num-frames', 1), 'at least 2 frames'),
+    ],
+)
 def test_bad_arguments(args, error, tmp_path):
-    out = run(sys.executable,
-              TOOL,
-              tmp_path / 'x',
-              *args,
-              cwd=tmp_path,
-              check=False)
+    out = run(sys.executable, TOOL, tmp_path / 'x', *args, cwd=tmp_path, check=False)
     assert error in out and 'Traceback' not in out
     assert not (tmp_path / 'x').exists()
 
@@ -123,11 +124,7 @@ def test_bad_arguments(args, error, tmp_path):
 def test_other_size_than_before(tmp_path):
     args = ('--num-train', 8, '--num-test', 8, '--size', 32)
     run(sys.executable, TOOL, tmp_path, *args, cwd=tmp_path)
-    out = run(sys.executable,
-              TOOL,
-              tmp_path,
-              '--num-train',
-              16,
-              cwd=tmp_path,
-              check=False)
+    out = run(
+        sys.executable, TOOL, tmp_path, '--num-train', 16, cwd=tmp_path, check=False
+    )
     assert 'expected 16 videos, got 8' in out

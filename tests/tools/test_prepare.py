@@ -1,4 +1,5 @@
 """From what the owners ship to the lists that the configs read."""
+
 import contextlib
 import io
 import json
@@ -51,8 +52,9 @@ def make_sthv1(source):
         write_frames(source / name / str(video), video)
     prefix = 'something-something-v1-'
     (source / f'{prefix}labels.csv').write_text('\n'.join(V1_LABELS))
-    (source / f'{prefix}train.csv').write_text(''.join(
-        f'{i};{V1_LABELS[i % 3]}\n' for i in (2, 1, 3)))
+    (source / f'{prefix}train.csv').write_text(
+        ''.join(f'{i};{V1_LABELS[i % 3]}\n' for i in (2, 1, 3))
+    )
     (source / f'{prefix}validation.csv').write_text(f'4;{V1_LABELS[0]}\n')
     (source / f'{prefix}test.csv').write_text('5\n')
     return source / name
@@ -64,22 +66,23 @@ def make_sthv2(source):
         write_video(folder / f'{video}.webm', video)
     prefix = 'something-something-v2-'
     write = {
-        'labels': {
-            name: str(i)
-            for i, name in enumerate(V2_LABELS)
-        },
+        'labels': {name: str(i) for i, name in enumerate(V2_LABELS)},
         'train': [
-            dict(id='1',
-                 label='bending a fork',
-                 template='Bending [something]',
-                 placeholders=['a fork']),
-            dict(id='2',
-                 label='approaching a tree',
-                 template='Approaching [something]',
-                 placeholders=['a tree'])
+            dict(
+                id='1',
+                label='bending a fork',
+                template='Bending [something]',
+                placeholders=['a fork'],
+            ),
+            dict(
+                id='2',
+                label='approaching a tree',
+                template='Approaching [something]',
+                placeholders=['a tree'],
+            ),
         ],
         'validation': [dict(id='3', template='Bending [something]')],
-        'test': [dict(id='5'), dict(id='4')]
+        'test': [dict(id='5'), dict(id='4')],
     }
     for name, content in write.items():
         (source / f'{prefix}{name}.json').write_text(json.dumps(content))
@@ -90,37 +93,40 @@ def make_diving48(source):
     for name in ('a_00001', 'b_00002'):
         write_video(source / 'rgb' / f'{name}.mp4', 1)
     (source / 'Diving48_vocab.json').write_text(
-        json.dumps([['Back', '15som', '05Twis', 'FREE'],
-                    ['Back', '15som', '15Twis', 'FREE']]))
-    for split, name, label in (('train', 'a_00001', 1), ('test', 'b_00002',
-                                                         0)):
+        json.dumps(
+            [['Back', '15som', '05Twis', 'FREE'], ['Back', '15som', '15Twis', 'FREE']]
+        )
+    )
+    for split, name, label in (('train', 'a_00001', 1), ('test', 'b_00002', 0)):
         (source / f'Diving48_V2_{split}.json').write_text(
-            json.dumps(
-                [dict(vid_name=name, label=label, start_frame=0,
-                      end_frame=9)]))
+            json.dumps([dict(vid_name=name, label=label, start_frame=0, end_frame=9)])
+        )
 
 
 def make_egtea(source):
     clips = [f'OP01-R0{i}-PastaSalad-{i}-2-F000001-F000002' for i in (1, 2, 3)]
     for i, clip in enumerate(clips):
         write_video(
-            source / 'cropped_clips' / '-'.join(clip.split('-')[:3]) /
-            f'{clip}.mp4', i)
+            source / 'cropped_clips' / '-'.join(clip.split('-')[:3]) / f'{clip}.mp4', i
+        )
     labels = source / 'action_annotation'
     labels.mkdir()
-    (labels / 'action_idx.txt'
-     ).write_text('Inspect/Read recipe 1\nOpen fridge 2\nCut tomato 3\n')
+    (labels / 'action_idx.txt').write_text(
+        'Inspect/Read recipe 1\nOpen fridge 2\nCut tomato 3\n'
+    )
     for fold in (1, 2, 3):
         test = clips[fold - 1]
         train = [clip for clip in clips if clip != test]
-        (labels / f'train_split{fold}.txt').write_text(''.join(
-            f'{clip} {clips.index(clip) + 1} 1 1\n' for clip in train))
+        (labels / f'train_split{fold}.txt').write_text(
+            ''.join(f'{clip} {clips.index(clip) + 1} 1 1\n' for clip in train)
+        )
         (labels / f'test_split{fold}.txt').write_text(f'{test} {fold} 1 1 \n')
     return clips
 
 
-@pytest.mark.parametrize('order,numbers', [('mmaction2', (2, 1, 0, 0)),
-                                           ('sorted', (2, 1, 0, 1))])
+@pytest.mark.parametrize(
+    'order,numbers', [('mmaction2', (2, 1, 0, 0)), ('sorted', (2, 1, 0, 1))]
+)
 def test_sthv1(tmp_path, order, numbers):
     make_sthv1(tmp_path / 'raw')
     printed = prepare('sthv1', 'raw', tmp_path, '--label-order', order)
@@ -137,8 +143,7 @@ def test_sthv1(tmp_path, order, numbers):
     assert lines(data / 'sthv1_test_list_rawframes.txt') == [f'5 {NUM_FRAMES}']
     assert (data / 'rawframes/5/00001.jpg').exists()
     assert '86,017' in printed
-    assert (f"labels='{'data/sthv1'}/labels.txt'"
-            in printed) == (order == 'sorted')
+    assert (f"labels='{'data/sthv1'}/labels.txt'" in printed) == (order == 'sorted')
 
 
 def test_sthv2(tmp_path):
@@ -146,8 +151,7 @@ def test_sthv2(tmp_path):
     printed = prepare('sthv2', 'raw', tmp_path)
     data = tmp_path / 'data/sthv2'
     assert lines(data / 'labels.txt') == V2_LABELS
-    assert lines(data /
-                 'sthv2_train_list_videos.txt') == ['1.webm 1', '2.webm 0']
+    assert lines(data / 'sthv2_train_list_videos.txt') == ['1.webm 1', '2.webm 0']
     assert lines(data / 'sthv2_val_list_videos.txt') == ['3.webm 1']
     assert lines(data / 'sthv2_test_list_videos.txt') == ['5.webm', '4.webm']
     for count in ('168,913', '24,777', '27,157'):
@@ -168,19 +172,19 @@ def test_egtea(tmp_path):
     printed = prepare('egtea', 'raw', tmp_path)
     data = tmp_path / 'data/egtea'
     assert lines(data / 'labels.txt') == [
-        'Inspect/Read recipe', 'Open fridge', 'Cut tomato'
+        'Inspect/Read recipe',
+        'Open fridge',
+        'Cut tomato',
     ]
     for fold in (1, 2, 3):
-        line, = lines(data / f'egtea_test_split_{fold}_videos.txt')
-        assert line == f'OP01-R0{fold}-PastaSalad/{clips[fold - 1]}.mp4 ' \
-                       f'{fold - 1}'
+        (line,) = lines(data / f'egtea_test_split_{fold}_videos.txt')
+        assert line == f'OP01-R0{fold}-PastaSalad/{clips[fold - 1]}.mp4 {fold - 1}'
         assert (data / 'videos' / line.split()[0]).exists()
         assert len(lines(data / f'egtea_train_split_{fold}_videos.txt')) == 2
     assert '10,321' in printed
 
 
 class TestUnreadable:
-
     def test_left_out_and_listed_until_replaced(self, tmp_path):
         folder = make_sthv2(tmp_path / 'raw')
         whole = (folder / '2.webm').read_bytes()
@@ -210,7 +214,7 @@ class TestUnreadable:
             frame.write_bytes(frame.read_bytes()[:-200])
         prepare('sthv1', 'raw', tmp_path)
         data = tmp_path / 'data/sthv1'
-        line, = lines(data / 'unreadable.txt')
+        (line,) = lines(data / 'unreadable.txt')
         assert line.startswith('2: ')
         assert ('00003.jpg is missing' in line) == (damage == 'gap')
 
@@ -219,30 +223,25 @@ class TestUnreadable:
         for name in names:
             write_frames(tmp_path / name, 0)
         journal = tmp_path / 'journal'
-        first = checking.check(tmp_path, names, checking.check_frames, journal,
-                               1)
+        first = checking.check(tmp_path, names, checking.check_frames, journal, 1)
         # stopped while it wrote the third
         done = [line for line in lines(journal) if line]
         journal.write_text('\n'.join(done[:2] + [done[2][:9]]))
         kept = [json.loads(line)[0] for line in done[:2]]
         for name in kept:  # their change is not seen
             (tmp_path / name / '00001.jpg').write_bytes(b'')
-        again = checking.check(tmp_path, names, checking.check_frames, journal,
-                               1)
+        again = checking.check(tmp_path, names, checking.check_frames, journal, 1)
         assert again == first
-        again = checking.check(tmp_path, names, checking.check_frames, journal,
-                               1)
+        again = checking.check(tmp_path, names, checking.check_frames, journal, 1)
         assert again == first
 
     @pytest.mark.parametrize('function', ['crash', 'hang'])
-    def test_decoders_that_crash_or_hang(self, tmp_path, monkeypatch,
-                                         function):
+    def test_decoders_that_crash_or_hang(self, tmp_path, monkeypatch, function):
         monkeypatch.setattr(checking, 'SECONDS', 1)
         names = ['good0', function, 'good1']
         for name in names:
             (tmp_path / name).touch()
-        results = checking.check(tmp_path, names, misbehave,
-                                 tmp_path / 'journal', 2)
+        results = checking.check(tmp_path, names, misbehave, tmp_path / 'journal', 2)
         assert results.pop(function) == (0, 'the decoder crashes or hangs')
         assert set(results.values()) == {(7, None)}
 
@@ -251,6 +250,7 @@ def misbehave(path):
     import os
     import signal
     import time
+
     if path.name == 'crash':
         os.kill(os.getpid(), signal.SIGSEGV)
     if path.name == 'hang':
@@ -259,7 +259,6 @@ def misbehave(path):
 
 
 class TestArchives:
-
     def test_one_in_parts(self, tmp_path):
         """As Something-Something is shipped."""
         folder = make_sthv2(tmp_path / 'made')
@@ -272,7 +271,7 @@ class TestArchives:
             archive.add(folder, folder.name)
         packed, third = packed.getvalue(), len(packed.getvalue()) // 3
         for i in range(3):
-            part = packed[i * third:(i + 1) * third if i < 2 else None]
+            part = packed[i * third : (i + 1) * third if i < 2 else None]
             (raw / f'20bn-something-something-v2-0{i}').write_bytes(part)
         prepare('sthv2', 'raw', tmp_path)
         data = tmp_path / 'data/sthv2'
@@ -331,7 +330,6 @@ def test_names_are_not_interpreted(tmp_path):
 
 
 class TestErrors:
-
     def check(self, cwd, expected):
         with pytest.raises(SystemExit, match=re.escape(expected)):
             prepare('sthv2', 'raw', cwd)
@@ -366,6 +364,5 @@ class TestErrors:
     def test_names_that_are_paths(self, tmp_path, name):
         make_sthv2(tmp_path / 'raw')
         path = tmp_path / 'raw/something-something-v2-train.json'
-        path.write_text(
-            json.dumps([dict(id=name, template='Bending [something]')]))
+        path.write_text(json.dumps([dict(id=name, template='Bending [something]')]))
         self.check(tmp_path, 'Expected names of videos without spaces')

@@ -10,7 +10,7 @@ sys.path.insert(0, str(REPO / 'tools'))
 import submit as tool  # noqa: E402
 
 # Six classes; the best of 7 and 5 are 1, 2, 3, 4, 5 and 4, 3, 2, 1, 0.
-SCORES = [[.01, .3, .25, .2, .14, .1], [.14, .15, .2, .21, .3, 0.]]
+SCORES = [[0.01, 0.3, 0.25, 0.2, 0.14, 0.1], [0.14, 0.15, 0.2, 0.21, 0.3, 0.0]]
 
 
 @pytest.fixture
@@ -23,24 +23,26 @@ def files(tmp_path, monkeypatch):
 
 def submit(monkeypatch, *args):
     monkeypatch.setattr(
-        sys, 'argv',
-        ['submit.py', *args, '--list', 'list.txt', '--out', 'submission.txt'])
+        sys,
+        'argv',
+        ['submit.py', *args, '--list', 'list.txt', '--out', 'submission.txt'],
+    )
     tool.main()
 
 
 def test_sthv2(files, monkeypatch):
     submit(monkeypatch, 'sthv2', 'pred.pkl')
-    assert (files /
-            'submission.txt').read_text() == '5;4;3;2;1;0\n7;1;2;3;4;5\n'
+    assert (files / 'submission.txt').read_text() == '5;4;3;2;1;0\n7;1;2;3;4;5\n'
 
 
 def test_several_dumps(files, monkeypatch):
-    make_dump(files / 'other.pkl', ['5.webm', '7.webm'],
-              [[0, 0, 0, 0, 0, 1.], [0, 0, 0, 1., 0, 0]])
-    submit(monkeypatch, 'sthv2', 'pred.pkl', 'other.pkl', '--weights', '1',
-           '3')
-    assert (files /
-            'submission.txt').read_text() == '5;5;4;3;2;1\n7;3;1;2;4;5\n'
+    make_dump(
+        files / 'other.pkl',
+        ['5.webm', '7.webm'],
+        [[0, 0, 0, 0, 0, 1.0], [0, 0, 0, 1.0, 0, 0]],
+    )
+    submit(monkeypatch, 'sthv2', 'pred.pkl', 'other.pkl', '--weights', '1', '3')
+    assert (files / 'submission.txt').read_text() == '5;5;4;3;2;1\n7;3;1;2;4;5\n'
 
 
 def test_sthv1(files, monkeypatch):
@@ -55,7 +57,7 @@ def test_labels_of_another_dataset(files, monkeypatch):
 
 
 def test_epic(files, monkeypatch):
-    make_dump(files / 'nouns.pkl', ['7.webm', '5.webm'], [[.9, .1], [.4, .6]])
+    make_dump(files / 'nouns.pkl', ['7.webm', '5.webm'], [[0.9, 0.1], [0.4, 0.6]])
     submit(monkeypatch, 'epic', '--verbs', 'pred.pkl', '--nouns', 'nouns.pkl')
     found = json.loads((files / 'submission.txt').read_text())
     assert found['challenge'] == 'action_recognition'
@@ -65,7 +67,7 @@ def test_epic(files, monkeypatch):
     assert len(video['action']) == 12
     best = max(video['action'], key=video['action'].get)
     assert best == '1,0'
-    assert video['action'][best] == pytest.approx(.3 * .9)
+    assert video['action'][best] == pytest.approx(0.3 * 0.9)
 
 
 def test_nothing_is_lost_on_an_error(files, monkeypatch):

@@ -58,25 +58,30 @@ def rows_of(sheet):
 
 
 def test_whole_command(motion_pairs, video, tmp_path):
-    log = run(sys.executable,
-              REPO / 'tools/visualize_attention.py',
-              AIA,
-              checkpoint(tmp_path, AIA),
-              video,
-              '--labels',
-              NAMES,
-              '--plain',
-              PLAIN,
-              checkpoint(tmp_path, PLAIN),
-              '--out-dir',
-              tmp_path / 'out',
-              cwd=motion_pairs)
+    log = run(
+        sys.executable,
+        REPO / 'tools/visualize_attention.py',
+        AIA,
+        checkpoint(tmp_path, AIA),
+        video,
+        '--labels',
+        NAMES,
+        '--plain',
+        PLAIN,
+        checkpoint(tmp_path, PLAIN),
+        '--out-dir',
+        tmp_path / 'out',
+        cwd=motion_pairs,
+    )
     assert re.search(r'00000\.avi: \w.*\(0\.\d{3}\), \w.*\(0\.\d{3}\)', log)
     # the layer named for vis_cam, as its documentation writes them
     assert '--target-layer-name backbone/layer4/1/conv2 ' in log
     out = tmp_path / 'out'
     assert sorted(path.name for path in out.iterdir()) == [
-        '00000.gif', '00000.mp4', '00000.png', '00000_plain_and_aia.png'
+        '00000.gif',
+        '00000.mp4',
+        '00000.png',
+        '00000_plain_and_aia.png',
     ]
     assert rows_of(out / '00000.png') == 1 + 4 * 2  # C and THW of four stages
     assert rows_of(out / '00000_plain_and_aia.png') == 3
@@ -84,22 +89,33 @@ def test_whole_command(motion_pairs, video, tmp_path):
     assert len(VideoReader(str(out / '00000.mp4'))) == 8
 
 
-def test_prediction_is_that_of_the_network(monkeypatch, video, tmp_path,
-                                           capsys):
+def test_prediction_is_that_of_the_network(monkeypatch, video, tmp_path, capsys):
     from mmaction.apis import inference_recognizer, init_recognizer
+
     weights = checkpoint(tmp_path, AIA)
     visualize(monkeypatch, AIA, weights, video, '--out-dir', tmp_path)
     model = init_recognizer(str(AIA), str(weights), device='cpu')
     expected = inference_recognizer(model, str(video)).pred_score
-    label, score = re.search(r'class (\d) \((0\.\d+)\)',
-                             capsys.readouterr().out).groups()
+    label, score = re.search(
+        r'class (\d) \((0\.\d+)\)', capsys.readouterr().out
+    ).groups()
     assert int(label) == expected.argmax()
     assert float(score) == pytest.approx(expected.max().item(), abs=5e-4)
 
 
 def test_chosen_stages(monkeypatch, video, tmp_path):
-    visualize(monkeypatch, AIA, checkpoint(tmp_path, AIA), video, '--stages',
-              '3', '--combine', 'mean', '--out-dir', tmp_path)
+    visualize(
+        monkeypatch,
+        AIA,
+        checkpoint(tmp_path, AIA),
+        video,
+        '--stages',
+        '3',
+        '--combine',
+        'mean',
+        '--out-dir',
+        tmp_path,
+    )
     assert rows_of(tmp_path / '00000.png') == 3
 
 
@@ -115,41 +131,67 @@ def test_frames_and_shift(monkeypatch, tmp_path):
     config = CONFIGS / 'tsm_r50_stinc_sthv1.py'
     weights = checkpoint(tmp_path, config, **{'backbone.pretrained2d': False})
     frames = frame_folder(tmp_path / 'clip.1', 12)
-    visualize(monkeypatch, config, weights, frames, '--stages', '4',
-              '--cfg-options', 'model.backbone.pretrained2d=False',
-              '--out-dir', tmp_path / 'out')
+    visualize(
+        monkeypatch,
+        config,
+        weights,
+        frames,
+        '--stages',
+        '4',
+        '--cfg-options',
+        'model.backbone.pretrained2d=False',
+        '--out-dir',
+        tmp_path / 'out',
+    )
     # A folder's name has no suffix to take off.
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
-        'clip.1.gif', 'clip.1.mp4', 'clip.1.png'
+        'clip.1.gif',
+        'clip.1.mp4',
+        'clip.1.png',
     ]
 
 
-def test_three_dimensional_network_of_several_views(monkeypatch, video,
-                                                    tmp_path):
+def test_three_dimensional_network_of_several_views(monkeypatch, video, tmp_path):
     config = CONFIGS / 'r2plus1d_r34_cinst_kinetics400.py'
-    monkeypatch.setattr(tool, 'middle',
-                        lambda views: seen.append(len(views)) or views[0])
+    monkeypatch.setattr(
+        tool, 'middle', lambda views: seen.append(len(views)) or views[0]
+    )
     seen = []
     types = [t['type'] for t in Config.fromfile(config).test_pipeline]
-    sampler, resize, crop = map(types.index,
-                                ('SampleFrames', 'Resize', 'ThreeCrop'))
-    visualize(monkeypatch, config, checkpoint(tmp_path, config),
-              video, '--stages', '4', '--plain', config,
-              checkpoint(tmp_path, config), '--out-dir', tmp_path / 'out',
-              '--cfg-options', f'test_pipeline.{sampler}.num_clips=2',
-              f'test_pipeline.{resize}.scale=(-1,32)',
-              f'test_pipeline.{crop}.crop_size=32')
+    sampler, resize, crop = map(types.index, ('SampleFrames', 'Resize', 'ThreeCrop'))
+    visualize(
+        monkeypatch,
+        config,
+        checkpoint(tmp_path, config),
+        video,
+        '--stages',
+        '4',
+        '--plain',
+        config,
+        checkpoint(tmp_path, config),
+        '--out-dir',
+        tmp_path / 'out',
+        '--cfg-options',
+        f'test_pipeline.{sampler}.num_clips=2',
+        f'test_pipeline.{resize}.scale=(-1,32)',
+        f'test_pipeline.{crop}.crop_size=32',
+    )
     assert set(seen) == {6}  # two clips, three crops
 
 
 def test_video_and_frames_are_told_apart(monkeypatch, video, tmp_path):
     message = refused(monkeypatch, AIA, 'none.pth', tmp_path)
     assert 'expected a video, which the config reads, got a folder' in message
-    message = refused(monkeypatch, CONFIGS / 'tsm_r50_cinst_sthv1.py',
-                      'none.pth', video)
+    message = refused(
+        monkeypatch, CONFIGS / 'tsm_r50_cinst_sthv1.py', 'none.pth', video
+    )
     assert 'expected a folder of frames' in message
-    message = refused(monkeypatch, CONFIGS / 'tsm_r50_cinst_sthv1.py',
-                      'none.pth', frame_folder(tmp_path / 'empty', 0))
+    message = refused(
+        monkeypatch,
+        CONFIGS / 'tsm_r50_cinst_sthv1.py',
+        'none.pth',
+        frame_folder(tmp_path / 'empty', 0),
+    )
     assert 'expected frames named *.jpg' in message
 
 
@@ -162,15 +204,22 @@ def test_bad_input(monkeypatch, video, tmp_path):
     assert 'expected some of 1, 2, 3, 4' in message
     labels = tmp_path / 'labels.txt'
     labels.write_text('one\n')
-    message = refused(monkeypatch, AIA, weights, video, '--labels', labels,
-                      *out)
+    message = refused(monkeypatch, AIA, weights, video, '--labels', labels, *out)
     assert 'expected 8 names, one per class, got 1' in message
-    message = refused(monkeypatch, PLAIN, checkpoint(tmp_path, PLAIN), video,
-                      *out)
+    message = refused(monkeypatch, PLAIN, checkpoint(tmp_path, PLAIN), video, *out)
     assert 'expected a network with attention' in message
-    message = refused(monkeypatch, AIA, weights, video, '--plain', PLAIN,
-                      checkpoint(tmp_path, PLAIN), '--target-layer',
-                      'backbone/layer9', *out)
+    message = refused(
+        monkeypatch,
+        AIA,
+        weights,
+        video,
+        '--plain',
+        PLAIN,
+        checkpoint(tmp_path, PLAIN),
+        '--target-layer',
+        'backbone/layer9',
+        *out,
+    )
     assert 'such as backbone/layer4/1/conv2' in message
     (tmp_path / 'broken.avi').write_bytes(b'RIFF')
     message = refused(monkeypatch, AIA, weights, tmp_path / 'broken.avi')

@@ -3,8 +3,13 @@ import pytest
 from decord import VideoReader
 from PIL import Image
 
-from aia_mmaction.visualization import (Panel, contact_sheet, step_images,
-                                        write_gif, write_mp4)
+from aia_mmaction.visualization import (
+    Panel,
+    contact_sheet,
+    step_images,
+    write_gif,
+    write_mp4,
+)
 
 FRAMES = np.full((5, 30, 40, 3), 128, np.uint8)
 
@@ -62,8 +67,7 @@ def test_gif_and_mp4(tmp_path):
     images = list(step_images(rows, 'title'))
     write_gif(tmp_path / 'x.gif', images, fps=4)
     gif = Image.open(tmp_path / 'x.gif')
-    assert (gif.n_frames, gif.info['duration'], gif.info['loop']) == (5, 250,
-                                                                      0)
+    assert (gif.n_frames, gif.info['duration'], gif.info['loop']) == (5, 250, 0)
     write_mp4(tmp_path / 'x.mp4', images, fps=4)
     video = VideoReader(str(tmp_path / 'x.mp4'))
     assert len(video) == 5
@@ -82,5 +86,4 @@ def test_what_was_there_survives_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, 'save', full)
     with pytest.raises(OSError):
         write_gif(path, [FRAMES[0]], fps=4)
-    assert [(p.name, p.read_text())
-            for p in tmp_path.iterdir()] == [('x.gif', 'old')]
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [('x.gif', 'old')]

@@ -2,8 +2,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 
-from aia_mmaction.visualization import (gate_maps, layers_by_stage,
-                                        recorded_gates)
+from aia_mmaction.visualization import gate_maps, layers_by_stage, recorded_gates
 
 
 def build(name, impl='auto', **kwargs):
@@ -47,8 +46,15 @@ def test_product_map():
     layer = build('CinST')
     _, gates = record(layer, torch.randn(1, 4, 3, 5, 6))
     _, (title, values) = gate_maps(layer, gates)
-    expected = sum(gates['T'][0, c, 0, 4, 1] * gates['H'][0, c, 2, 0, 1] *
-                   gates['W'][0, c, 2, 4, 0] for c in range(4)) / 4
+    expected = (
+        sum(
+            gates['T'][0, c, 0, 4, 1]
+            * gates['H'][0, c, 2, 0, 1]
+            * gates['W'][0, c, 2, 4, 0]
+            for c in range(4)
+        )
+        / 4
+    )
     torch.testing.assert_close(values[0, 2, 4, 1], expected)
     assert values.shape == (1, 3, 5, 6)
 
@@ -81,15 +87,18 @@ def names_by_stage(model):
 
 def test_last_block_with_attention_of_each_stage():
     backbone = MODELS.build(
-        dict(type='AIAResNetTSM',
-             depth=50,
-             num_segments=8,
-             pretrained=None,
-             pretrained2d=False,
-             plugins=[
-                 dict(cfg=dict(type='CinST'), stages=(0, 1, 1, 0)),
-                 dict(cfg=dict(type='STinC'), stages=(0, 0, 1, 0), blocks=[1])
-             ]))
+        dict(
+            type='AIAResNetTSM',
+            depth=50,
+            num_segments=8,
+            pretrained=None,
+            pretrained2d=False,
+            plugins=[
+                dict(cfg=dict(type='CinST'), stages=(0, 1, 1, 0)),
+                dict(cfg=dict(type='STinC'), stages=(0, 0, 1, 0), blocks=[1]),
+            ],
+        )
+    )
     assert names_by_stage(backbone) == {
         '2': ['layer2.3.conv2.activate.after_norm.0'],
         '3': ['layer3.5.conv2.activate.after_norm.0'],
@@ -97,14 +106,19 @@ def test_last_block_with_attention_of_each_stage():
 
 
 def test_layers_in_a_row_and_side_by_side():
-    for module, names in [('C2ST', ['0', '1']),
-                          ('CplusST', ['0.branches.0', '0.branches.1'])]:
+    for module, names in [
+        ('C2ST', ['0', '1']),
+        ('CplusST', ['0.branches.0', '0.branches.1']),
+    ]:
         backbone = MODELS.build(
-            dict(type='AIAResNet',
-                 depth=18,
-                 num_segments=8,
-                 pretrained=None,
-                 plugins=module))
+            dict(
+                type='AIAResNet',
+                depth=18,
+                num_segments=8,
+                pretrained=None,
+                plugins=module,
+            )
+        )
         assert names_by_stage(backbone)['4'] == [
             f'layer4.1.conv2.activate.after_norm.{name}' for name in names
         ]
@@ -112,18 +126,20 @@ def test_layers_in_a_row_and_side_by_side():
 
 def test_slowfast():
     backbone = MODELS.build(
-        dict(type='AIAResNet3dSlowFast',
-             pretrained=None,
-             slow_pathway=dict(type='resnet3d',
-                               depth=18,
-                               pretrained=None,
-                               lateral=True),
-             fast_pathway=dict(type='resnet3d',
-                               depth=18,
-                               pretrained=None,
-                               lateral=False,
-                               base_channels=8),
-             plugins=[dict(cfg=dict(type='CinST'), stages=(0, 0, 0, 1))]))
+        dict(
+            type='AIAResNet3dSlowFast',
+            pretrained=None,
+            slow_pathway=dict(type='resnet3d', depth=18, pretrained=None, lateral=True),
+            fast_pathway=dict(
+                type='resnet3d',
+                depth=18,
+                pretrained=None,
+                lateral=False,
+                base_channels=8,
+            ),
+            plugins=[dict(cfg=dict(type='CinST'), stages=(0, 0, 0, 1))],
+        )
+    )
     assert list(layers_by_stage(backbone)) == ['slow 4', 'fast 4']
 
 

@@ -1,4 +1,5 @@
 """The benchmarks' annotations, as their owners ship them."""
+
 import csv
 import json
 import re
@@ -16,6 +17,7 @@ class Split(NamedTuple):
     ``videos`` maps names relative to the folder of all videos to class
     numbers, None where the owners keep them to themselves.
     """
+
     list_file: str
     videos: Dict[str, Optional[int]]
     published: Optional[int]  # number of videos, where it is known
@@ -42,9 +44,9 @@ def sthv1(source: Path, label_order: str) -> Annotations:
                 raise AnnotationError(
                     f'{path}, line {i}: expected '
                     f'{"ID" if split == "test" else "ID;label"}, got '
-                    f'{";".join(row)!r}.')
-            _add(videos, row[0], None if split == 'test' else row[1], numbers,
-                 path)
+                    f'{";".join(row)!r}.'
+                )
+            _add(videos, row[0], None if split == 'test' else row[1], numbers, path)
         name = dict(validation='val').get(split, split)
         splits.append(Split(f'sthv1_{name}_list_rawframes.txt', videos, count))
     return Annotations(sorted(numbers, key=numbers.get), splits)
@@ -58,7 +60,8 @@ def sthv2(source: Path, label_order: str) -> Annotations:
     if labels.keys() != {str(i) for i in range(len(found))}:
         raise AnnotationError(
             f'{path}: expected names with the numbers 0 to {len(found) - 1}, '
-            f'got {sorted(labels)}. Download it again.')
+            f'got {sorted(labels)}. Download it again.'
+        )
     labels = [labels[str(i)] for i in range(len(found))]
     numbers = _numbers(labels, label_order)
     counts = dict(train=168913, validation=24777, test=27157)
@@ -69,10 +72,8 @@ def sthv2(source: Path, label_order: str) -> Annotations:
         for entry in _json(path, list):
             label = None
             if split != 'test':
-                label = re.sub(r'[\[\]]', '',
-                               _text_field(entry, 'template', path))
-            _add(videos, f'{_text_field(entry, "id", path)}.webm', label,
-                 numbers, path)
+                label = re.sub(r'[\[\]]', '', _text_field(entry, 'template', path))
+            _add(videos, f'{_text_field(entry, "id", path)}.webm', label, numbers, path)
         name = dict(validation='val').get(split, split)
         splits.append(Split(f'sthv2_{name}_list_videos.txt', videos, count))
     return Annotations(sorted(numbers, key=numbers.get), splits)
@@ -83,14 +84,16 @@ def diving48(source: Path) -> Annotations:
     path = _find(source, 'Diving48_vocab.json')
     vocabulary = _json(path, list)
     for parts in vocabulary:
-        if not (isinstance(parts, list)
-                and all(isinstance(part, str) for part in parts)):
-            raise AnnotationError(f'{path}: expected the parts of each class, '
-                                  f'got {parts!r}. Download it again.')
+        if not (
+            isinstance(parts, list) and all(isinstance(part, str) for part in parts)
+        ):
+            raise AnnotationError(
+                f'{path}: expected the parts of each class, '
+                f'got {parts!r}. Download it again.'
+            )
     labels = [' '.join(parts) for parts in vocabulary]
     splits = []
-    for split, name, count in (('train', 'train', 15027), ('test', 'val',
-                                                           1970)):
+    for split, name, count in (('train', 'train', 15027), ('test', 'val', 1970)):
         path = _find(source, f'Diving48_V2_{split}.json')
         videos = {}
         for entry in _json(path, list):
@@ -108,13 +111,13 @@ def egtea(source: Path) -> Annotations:
     for line in _lines(path):
         name, _, number = line.rpartition(' ')
         if not name or not number.isdigit():
-            raise AnnotationError(f'{path}: expected "Name number", got '
-                                  f'{line!r}.')
+            raise AnnotationError(f'{path}: expected "Name number", got {line!r}.')
         names[int(number) - 1] = name
     labels = [names[i] for i in sorted(names)]
     if sorted(names) != list(range(len(names))):
-        raise AnnotationError(f'{path}: expected the numbers 1 to '
-                              f'{len(names)}, got {sorted(names)}.')
+        raise AnnotationError(
+            f'{path}: expected the numbers 1 to {len(names)}, got {sorted(names)}.'
+        )
     splits = []
     for fold in (1, 2, 3):
         for split in ('train', 'test'):
@@ -124,15 +127,14 @@ def egtea(source: Path) -> Annotations:
                 parts = line.split()
                 if len(parts) < 2 or not parts[1].isdigit():
                     raise AnnotationError(
-                        f'{path}: expected "clip action verb noun", got '
-                        f'{line!r}.')
+                        f'{path}: expected "clip action verb noun", got {line!r}.'
+                    )
                 number = int(parts[1]) - 1
                 _check_number(number, labels, path)
                 # OP01-R01-PastaSalad-66680-... lies in OP01-R01-PastaSalad.
                 folder = '-'.join(parts[0].split('-')[:3])
                 videos[f'{folder}/{parts[0]}.mp4'] = number
-            splits.append(
-                Split(f'egtea_{split}_split_{fold}_videos.txt', videos, None))
+            splits.append(Split(f'egtea_{split}_split_{fold}_videos.txt', videos, None))
     return Annotations(labels, splits, published=10321)
 
 
@@ -142,11 +144,13 @@ def _find(source: Path, pattern: str) -> Path:
     if not found:
         raise AnnotationError(
             f'Expected {pattern} in {source} or a folder in it, got none. Put '
-            'what you downloaded in one folder.')
+            'what you downloaded in one folder.'
+        )
     if len({path.read_bytes() for path in found}) > 1:
         raise AnnotationError(
             f'Expected one {pattern} in {source}, got different ones: '
-            f'{", ".join(map(str, found))}. Leave the one that is meant.')
+            f'{", ".join(map(str, found))}. Leave the one that is meant.'
+        )
     return found[0]
 
 
@@ -154,8 +158,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
-        raise AnnotationError(f'{path}: expected text, got {error}. Download '
-                              'it again.')
+        raise AnnotationError(f'{path}: expected text, got {error}. Download it again.')
 
 
 def _lines(path: Path) -> List[str]:
@@ -167,8 +170,9 @@ def _csv(path: Path) -> List[List[str]]:
     try:
         return list(csv.reader(_text(path).splitlines(), delimiter=';'))
     except csv.Error as error:
-        raise AnnotationError(f'{path}: expected values separated by ";", got '
-                              f'{error}. Download it again.')
+        raise AnnotationError(
+            f'{path}: expected values separated by ";", got {error}. Download it again.'
+        )
 
 
 def _json(path: Path, kind: type):
@@ -176,26 +180,24 @@ def _json(path: Path, kind: type):
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise AnnotationError(f'{path}: expected JSON, got {error}. Download '
-                              'it again.')
+        raise AnnotationError(f'{path}: expected JSON, got {error}. Download it again.')
     if not isinstance(found, kind):
-        raise AnnotationError(f'{path}: expected a {kind.__name__}, got a '
-                              f'{type(found).__name__}.')
+        raise AnnotationError(
+            f'{path}: expected a {kind.__name__}, got a {type(found).__name__}.'
+        )
     return found
 
 
 def _field(entry: dict, key: str, path: Path):
     if not isinstance(entry, dict) or key not in entry:
-        raise AnnotationError(f'{path}: expected entries with {key!r}, got '
-                              f'{entry!r}.')
+        raise AnnotationError(f'{path}: expected entries with {key!r}, got {entry!r}.')
     return entry[key]
 
 
 def _text_field(entry: dict, key: str, path: Path) -> str:
     value = _field(entry, key, path)
     if not isinstance(value, str):
-        raise AnnotationError(f'{path}: expected text in {key!r}, got '
-                              f'{value!r}.')
+        raise AnnotationError(f'{path}: expected text in {key!r}, got {value!r}.')
     return value
 
 
@@ -205,15 +207,22 @@ def _numbers(labels: List[str], label_order: str) -> Dict[str, int]:
     return {name: number for number, name in enumerate(labels)}
 
 
-def _add(videos: Dict[str, Optional[int]], name: str, label: Optional[str],
-         numbers: Dict[str, int], path: Path) -> None:
+def _add(
+    videos: Dict[str, Optional[int]],
+    name: str,
+    label: Optional[str],
+    numbers: Dict[str, int],
+    path: Path,
+) -> None:
     if label is not None and label not in numbers:
-        raise AnnotationError(f'{path}: expected a label of the label file, '
-                              f'got {label!r} for {name}.')
+        raise AnnotationError(
+            f'{path}: expected a label of the label file, got {label!r} for {name}.'
+        )
     videos[name] = None if label is None else numbers[label]
 
 
 def _check_number(number: int, labels: List[str], path: Path) -> None:
     if not isinstance(number, int) or not 0 <= number < len(labels):
-        raise AnnotationError(f'{path}: expected classes 0 to '
-                              f'{len(labels) - 1}, got {number!r}.')
+        raise AnnotationError(
+            f'{path}: expected classes 0 to {len(labels) - 1}, got {number!r}.'
+        )

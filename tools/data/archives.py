@@ -1,4 +1,5 @@
 """Unpack what the benchmarks' owners pack, only ever below one folder."""
+
 import io
 import re
 import shutil
@@ -56,7 +57,8 @@ def _unpack(name: str, parts: List[Path], target: Path) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise ArchiveError(
             f'{parts[0]}{" and its parts" * (len(parts) > 1)}: expected a '
-            f'whole archive, got {error!r}. Download it again.') from error
+            f'whole archive, got {error!r}. Download it again.'
+        ) from error
 
 
 def _unpack_tar(name: str, parts: List[Path], target: Path) -> None:
@@ -64,11 +66,12 @@ def _unpack_tar(name: str, parts: List[Path], target: Path) -> None:
         raise ArchiveError(
             f'{parts[0]}: expected a Python whose tarfile filters members '
             '(3.8.17, 3.9.17, 3.10.12, 3.11.4 or later), got an older one. '
-            'Update it, or unpack the archive yourself.')
+            'Update it, or unpack the archive yourself.'
+        )
     size = sum(part.stat().st_size for part in parts)
-    with wrap_file(io.BufferedReader(_Parts(parts)),
-                   size,
-                   description=f'unpack {name}') as file:
+    with wrap_file(
+        io.BufferedReader(_Parts(parts)), size, description=f'unpack {name}'
+    ) as file:
         with tarfile.open(fileobj=file, mode='r|*') as archive:
             for member in archive:
                 if not _is_there(target / member.name, member.size):
@@ -81,9 +84,11 @@ def _unpack_zip(path: Path, target: Path) -> None:
         for member in archive.infolist():
             place = (root / member.filename).resolve()
             if root != place and root not in place.parents:
-                raise ArchiveError(f'{path}: expected members below {target}, '
-                                   f'got {member.filename!r}. Do not trust '
-                                   'this file.')
+                raise ArchiveError(
+                    f'{path}: expected members below {target}, '
+                    f'got {member.filename!r}. Do not trust '
+                    'this file.'
+                )
             if not member.is_dir() and not _is_there(place, member.file_size):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as src, open(place, 'wb') as dst:

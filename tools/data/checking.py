@@ -1,4 +1,5 @@
 """Check in parallel that videos and folders of frames can be decoded."""
+
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ class Checked(NamedTuple):
 def check_video(path: Path) -> int:
     """Decode first, middle and last frame, and return how many there are."""
     import decord
+
     if not path.exists():
         raise FileNotFoundError('missing')
     reader = decord.VideoReader(str(path), num_threads=1)
@@ -35,6 +37,7 @@ def check_video(path: Path) -> int:
 def check_frames(folder: Path) -> int:
     """The same of a folder with 00001.jpg, 00002.jpg, ..."""
     from PIL import Image
+
     if not folder.is_dir():
         raise FileNotFoundError('missing')
     names = sorted(p.name for p in folder.glob('*.jpg'))
@@ -50,8 +53,13 @@ def check_frames(folder: Path) -> int:
     return len(names)
 
 
-def check(root: Path, names: Iterable[str], function: Callable[[Path], int],
-          journal: Path, num_workers: int) -> Dict[str, Checked]:
+def check(
+    root: Path,
+    names: Iterable[str],
+    function: Callable[[Path], int],
+    journal: Path,
+    num_workers: int,
+) -> Dict[str, Checked]:
     """Check everything that the journal does not know yet.
 
     Args:
@@ -75,8 +83,7 @@ def check(root: Path, names: Iterable[str], function: Callable[[Path], int],
         task = progress.add_task('check', total=len(todo))
         for name, checked in _run(root, todo, function, num_workers):
             results[name] = checked
-            file.write(
-                json.dumps([name, _stamp(root / name), *checked]) + '\n')
+            file.write(json.dumps([name, _stamp(root / name), *checked]) + '\n')
             file.flush()
             progress.advance(task)
     return results
@@ -103,8 +110,7 @@ def _run(root, names, function, num_workers):
 def _pool(root, names, function, num_workers):
     with ProcessPoolExecutor(num_workers) as pool:
         futures = {
-            pool.submit(_check_one, function, root / name): name
-            for name in names
+            pool.submit(_check_one, function, root / name): name for name in names
         }
         for future in as_completed(futures):
             yield futures[future], future.result()

@@ -20,6 +20,7 @@ Examples:
     python tools/data/make_motion_pairs.py data/motion_pairs
     python tools/data/make_motion_pairs.py tiny --num-train 16 --num-test 8
 """
+
 import argparse
 import os
 from pathlib import Path
@@ -29,8 +30,11 @@ import numpy as np
 from mmengine.utils import track_progress
 
 MOTIONS = ('across', 'vertical', 'scaling', 'circling')
-CLASSES = tuple(f'{motion} {direction}' for motion in MOTIONS
-                for direction in ('forward', 'reversed'))
+CLASSES = tuple(
+    f'{motion} {direction}'
+    for motion in MOTIONS
+    for direction in ('forward', 'reversed')
+)
 SUBPIXEL_BITS = 4  # cv2 draws at 1/16 pixel, so slow objects move smoothly
 
 
@@ -62,9 +66,14 @@ def trajectory(motion, num_frames, rng):
 def background(size, rng):
     """A static texture: smooth random blobs of two scales, ``[H, W, 3]``."""
     texture = sum(
-        weight * cv2.resize(rng.uniform(0, 1, (cells, cells, 3)), (size, size),
-                            interpolation=cv2.INTER_CUBIC)
-        for cells, weight in ((4, 0.6), (12, 0.4)))
+        weight
+        * cv2.resize(
+            rng.uniform(0, 1, (cells, cells, 3)),
+            (size, size),
+            interpolation=cv2.INTER_CUBIC,
+        )
+        for cells, weight in ((4, 0.6), (12, 0.4))
+    )
     return np.clip(texture, 0, 1) * 120
 
 
@@ -73,15 +82,23 @@ def draw(canvas, sides, x, y, radius, turn, colour):
     scale = canvas.shape[0] * 2**SUBPIXEL_BITS
     centre = np.array([x, y]) * scale
     if sides == 0:
-        cv2.circle(canvas,
-                   centre.round().astype(int).tolist(), round(radius * scale),
-                   colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.circle(
+            canvas,
+            centre.round().astype(int).tolist(),
+            round(radius * scale),
+            colour,
+            -1,
+            cv2.LINE_AA,
+            SUBPIXEL_BITS,
+        )
         return
     angles = turn + np.arange(sides) * 2 * np.pi / sides
     corners = centre + radius * scale * np.stack(
-        [np.cos(angles), np.sin(angles)], axis=1)
-    cv2.fillPoly(canvas, [corners.round().astype(np.int32)], colour,
-                 cv2.LINE_AA, SUBPIXEL_BITS)
+        [np.cos(angles), np.sin(angles)], axis=1
+    )
+    cv2.fillPoly(
+        canvas, [corners.round().astype(np.int32)], colour, cv2.LINE_AA, SUBPIXEL_BITS
+    )
 
 
 def render(label, num_frames, size, rng):
@@ -110,12 +127,14 @@ def render(label, num_frames, size, rng):
 def write_video(path, frames):
     """Write a video so that it is there as a whole or not at all."""
     draft = path.with_name(f'draft_{path.name}')
-    writer = cv2.VideoWriter(str(draft), cv2.VideoWriter_fourcc(*'MJPG'), 12,
-                             frames.shape[2:0:-1])
+    writer = cv2.VideoWriter(
+        str(draft), cv2.VideoWriter_fourcc(*'MJPG'), 12, frames.shape[2:0:-1]
+    )
     if not writer.isOpened():
         raise OSError(
             f'Cannot write {draft}: expected an OpenCV that encodes Motion '
-            'JPEG and a folder that can be written to.')
+            'JPEG and a folder that can be written to.'
+        )
     for frame in frames:
         writer.write(frame)
     writer.release()
@@ -135,7 +154,8 @@ def make_split(out, split, num_videos, num_frames, size, seed):
         if found != num_videos:
             raise SystemExit(
                 f'{list_file}: expected {num_videos} videos, got {found} from '
-                'an earlier run. Choose another folder, or delete this one.')
+                'an earlier run. Choose another folder, or delete this one.'
+            )
         print(f'{list_file} is there, {found} videos.')
         return
     folder = out / 'videos' / split
@@ -146,8 +166,7 @@ def make_split(out, split, num_videos, num_frames, size, seed):
         # with the same videos. Splits differ by their first seed.
         rng = np.random.default_rng([seed, split == 'test', index])
         label = index % len(CLASSES)
-        write_video(folder / f'{index:05}.avi',
-                    render(label, num_frames, size, rng))
+        write_video(folder / f'{index:05}.avi', render(label, num_frames, size, rng))
         return f'{split}/{index:05}.avi {label}'
 
     print(f'Rendering {num_videos} videos for {split}')
@@ -157,8 +176,8 @@ def make_split(out, split, num_videos, num_frames, size, seed):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('out', type=Path, help='folder of the dataset')
     parser.add_argument('--num-train', type=int, default=800)
     parser.add_argument('--num-test', type=int, default=400)
@@ -168,23 +187,26 @@ def main():
         default=24,
         help='an odd multiple of the frames that a network samples: else '
         'SampleFrames in test mode meets the two directions at different '
-        'moments, which is a hint')
+        'moments, which is a hint',
+    )
     # Not every size will do: decord 0.6 cannot read videos 48 pixels wide.
     parser.add_argument('--size', type=int, default=64, help='side in pixels')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     if min(args.num_train, args.num_test) < len(CLASSES):
-        parser.error(f'expected at least {len(CLASSES)} videos per split, one '
-                     f'per class, got {args.num_train} and {args.num_test}')
+        parser.error(
+            f'expected at least {len(CLASSES)} videos per split, one '
+            f'per class, got {args.num_train} and {args.num_test}'
+        )
     if args.num_frames < 2 or args.size < 16:
-        parser.error('expected at least 2 frames of 16 pixels, got '
-                     f'{args.num_frames} of {args.size}')
+        parser.error(
+            'expected at least 2 frames of 16 pixels, got '
+            f'{args.num_frames} of {args.size}'
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     write_text(args.out / 'label_map.txt', CLASSES)
-    for split, num_videos in (('train', args.num_train), ('test',
-                                                          args.num_test)):
-        make_split(args.out, split, num_videos, args.num_frames, args.size,
-                   args.seed)
+    for split, num_videos in (('train', args.num_train), ('test', args.num_test)):
+        make_split(args.out, split, num_videos, args.num_frames, args.size, args.seed)
 
 
 if __name__ == '__main__':

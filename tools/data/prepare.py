@@ -20,6 +20,7 @@ Examples:
     python tools/data/prepare.py sthv1 ~/downloads/sthv1 --label-order sorted
     python tools/data/prepare.py egtea /mnt/egtea --target data/egtea
 """
+
 import argparse
 import os
 import sys
@@ -41,24 +42,29 @@ BENCHMARKS = ('sthv1', 'sthv2', 'diving48', 'egtea')
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('benchmark', choices=BENCHMARKS)
     parser.add_argument('source', type=Path, help='what you downloaded')
-    parser.add_argument('--target',
-                        type=Path,
-                        help='folder of the lists. Default: data/BENCHMARK, '
-                        'where the configs look')
-    parser.add_argument('--label-order',
-                        choices=['mmaction2', 'sorted'],
-                        default='mmaction2',
-                        help='of Something-Something: as in the label file '
-                        '(the default) or sorted, as the authors of TSM and '
-                        'AIA do')
-    parser.add_argument('--num-workers',
-                        type=int,
-                        default=os.cpu_count(),
-                        help='processes that check. Default: one per core')
+    parser.add_argument(
+        '--target',
+        type=Path,
+        help='folder of the lists. Default: data/BENCHMARK, where the configs look',
+    )
+    parser.add_argument(
+        '--label-order',
+        choices=['mmaction2', 'sorted'],
+        default='mmaction2',
+        help='of Something-Something: as in the label file '
+        '(the default) or sorted, as the authors of TSM and '
+        'AIA do',
+    )
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        default=os.cpu_count(),
+        help='processes that check. Default: one per core',
+    )
     return parser.parse_args()
 
 
@@ -84,7 +90,8 @@ def link_media(benchmark, names, source, target):
         raise FileNotFoundError(
             f'Expected the videos or their archives in {source}, got no '
             f'{names[0]} there or below. Give the folder that you downloaded '
-            'them to.')
+            'them to.'
+        )
     link.unlink(missing_ok=True)  # a link to what is gone
     link.symlink_to(max(folders, key=folders.get).resolve())
     return link
@@ -93,11 +100,15 @@ def link_media(benchmark, names, source, target):
 def check_names(names):
     """Names come from a download and end in paths and lists."""
     for name in names:
-        if (PurePosixPath(name).is_absolute() or '..' in name.split('/')
-                or len(name.split()) != 1):
+        if (
+            PurePosixPath(name).is_absolute()
+            or '..' in name.split('/')
+            or len(name.split()) != 1
+        ):
             raise AnnotationError(
                 'Expected names of videos without spaces and "..", got '
-                f'{name!r}. Do not trust this file.')
+                f'{name!r}. Do not trust this file.'
+            )
 
 
 def list_line(benchmark, name, frames, number):
@@ -114,8 +125,9 @@ def prepare(benchmark, source, target, label_order, num_workers):
     if benchmark.startswith('sth'):
         read = partial(read, label_order=label_order)
     if not source.is_dir():
-        raise FileNotFoundError(f'Expected a folder with the download, got '
-                                f'{source}. Check the path.')
+        raise FileNotFoundError(
+            f'Expected a folder with the download, got {source}. Check the path.'
+        )
     target.mkdir(parents=True, exist_ok=True)
     unpack(source, target / 'unpacked')
     try:
@@ -128,45 +140,59 @@ def prepare(benchmark, source, target, label_order, num_workers):
     check_names(names)
     media = link_media(benchmark, names, source, target)
     function = check_frames if benchmark == 'sthv1' else check_video
-    checked = check(media, names, function, target / '.checked.jsonl',
-                    num_workers)
+    checked = check(media, names, function, target / '.checked.jsonl', num_workers)
 
     write_text(target / 'labels.txt', '\n'.join(found.labels) + '\n')
     broken = {n: checked[n].reason for n in names if checked[n].reason}
-    write_text(target / 'unreadable.txt',
-               ''.join(f'{n}: {reason}\n' for n, reason in broken.items()))
+    write_text(
+        target / 'unreadable.txt',
+        ''.join(f'{n}: {reason}\n' for n, reason in broken.items()),
+    )
     table = Table('list', 'videos', 'unreadable', 'published', box=box.SIMPLE)
     for split in found.splits:
         good = {n: k for n, k in split.videos.items() if n not in broken}
         write_text(
-            target / split.list_file, ''.join(
-                list_line(benchmark, n, checked[n].frames, k)
-                for n, k in good.items()))
-        table.add_row(split.list_file, f'{len(good):,}',
-                      f'{len(split.videos) - len(good):,}',
-                      f'{split.published:,}' if split.published else '')
+            target / split.list_file,
+            ''.join(
+                list_line(benchmark, n, checked[n].frames, k) for n, k in good.items()
+            ),
+        )
+        table.add_row(
+            split.list_file,
+            f'{len(good):,}',
+            f'{len(split.videos) - len(good):,}',
+            f'{split.published:,}' if split.published else '',
+        )
     if found.published:
-        table.add_row('all different videos', f'{len(names) - len(broken):,}',
-                      f'{len(broken):,}', f'{found.published:,}')
+        table.add_row(
+            'all different videos',
+            f'{len(names) - len(broken):,}',
+            f'{len(broken):,}',
+            f'{found.published:,}',
+        )
     Console().print(table)
     if broken:
-        print(f'{len(broken):,} unreadable videos are left out; see '
-              f'{target / "unreadable.txt"}.')
+        print(
+            f'{len(broken):,} unreadable videos are left out; see '
+            f'{target / "unreadable.txt"}.'
+        )
     if len(broken) == len(names):
         raise FileNotFoundError(
             f'Expected videos in {media}, got none that can be read; the '
-            f'first one: {next(iter(broken.items()))}.')
+            f'first one: {next(iter(broken.items()))}.'
+        )
     if label_order == 'sorted' and benchmark == 'sthv1':
-        print('The classes are sorted: in the config, set '
-              f"dict(type='FlipByLabelName', labels='{target}/labels.txt').")
+        print(
+            'The classes are sorted: in the config, set '
+            f"dict(type='FlipByLabelName', labels='{target}/labels.txt')."
+        )
 
 
 def main():
     args = parse_args()
     target = args.target or Path('data') / args.benchmark
     try:
-        prepare(args.benchmark, args.source, target, args.label_order,
-                args.num_workers)
+        prepare(args.benchmark, args.source, target, args.label_order, args.num_workers)
     except (AnnotationError, ArchiveError, OSError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
 

@@ -14,6 +14,7 @@ between are explained in :mod:`.kernels`:
 
 float64 is not supported: everything is computed in float32.
 """
+
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any, Dict, NamedTuple, Optional, Tuple
@@ -41,10 +42,19 @@ ROWS = 1024
 WIDE = 2**31
 
 
-def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-            stats: Optional[Tensor], eps: float, inner: str, outer: str,
-            num_segments: int, relu: bool,
-            keep: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+    keep: bool,
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reweight a feature map.
 
     Args:
@@ -69,15 +79,27 @@ def forward(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     """
     folded, x = x, to_clips(x, num_segments)
     out = torch.empty_like(x)
-    used = _forward(x, out, weight, scale, shift, stats, eps, inner, outer,
-                    relu)
-    return (from_clips(out, folded), used, x.new_empty(0, dtype=torch.float32),
-            x.new_empty(0, dtype=place_type(x)))
+    used = _forward(x, out, weight, scale, shift, stats, eps, inner, outer, relu)
+    return (
+        from_clips(out, folded),
+        used,
+        x.new_empty(0, dtype=torch.float32),
+        x.new_empty(0, dtype=place_type(x)),
+    )
 
 
-def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
-             stats: Optional[Tensor], eps: float, inner: str, outer: str,
-             num_segments: int, relu: bool) -> Tensor:
+def forward_(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+) -> Tensor:
     """Reweight a feature map in place, for no backward pass.
 
     Args:
@@ -90,11 +112,23 @@ def forward_(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor,
     return _forward(x, x, weight, scale, shift, stats, eps, inner, outer, relu)
 
 
-def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
-             scale: Tensor, shift: Tensor, stats: Tensor, kept: Tensor,
-             places: Tensor, batch_stats: bool, eps: float, inner: str,
-             outer: str, num_segments: int,
-             relu: bool) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    affine: Optional[Tensor],
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Tensor,
+    kept: Tensor,
+    places: Tensor,
+    batch_stats: bool,
+    eps: float,
+    inner: str,
+    outer: str,
+    num_segments: int,
+    relu: bool,
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`, from its inputs alone.
 
     Args:
@@ -122,19 +156,18 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
     parts = _stats(stats, x, len(weight)).split([len(g) for g in groups])
     made, gates = [], None
     for group, of_group in zip(groups, parts):
-        pooled, index = _pool(plan,
-                              group,
-                              x,
-                              gates,
-                              grad if group is groups[-1] else None,
-                              relu=relu,
-                              with_index=True)
-        gates, response = _gates(plan,
-                                 group,
-                                 pooled,
-                                 of_group,
-                                 with_response=True,
-                                 eps=eps)
+        pooled, index = _pool(
+            plan,
+            group,
+            x,
+            gates,
+            grad if group is groups[-1] else None,
+            relu=relu,
+            with_index=True,
+        )
+        gates, response = _gates(
+            plan, group, pooled, of_group, with_response=True, eps=eps
+        )
         made.append(_Kept(group, pooled, index, response, gates, of_group))
 
     # The sums of grad * x lie behind those of x.
@@ -142,23 +175,32 @@ def backward(grad: Tensor, x: Tensor, affine: Optional[Tensor], weight: Tensor,
     for each in reversed(made):
         if backs:
             products = _unpooled_products(plan, each.group, x, backs[-1])
-        grads, *of_parameters = _grad_gates(plan, each, products, batch_stats,
-                                            eps)
+        grads, *of_parameters = _grad_gates(plan, each, products, batch_stats, eps)
         backs.append(_Back(each.group, grads, each.index, each.gates))
         results.insert(0, of_parameters)
     _grad_x(plan, groups[-1], grad, x, backs, grad_x, relu)
     grad_weight, grad_affine = (torch.cat(parts) for parts in zip(*results))
     # Copies, as results of an operator must not share memory
-    return (from_clips(grad_x,
-                       folded), grad_weight.view_as(weight).to(weight.dtype),
-            grad_affine[:, 0].to(scale.dtype,
-                                 copy=True), grad_affine[:, 1].to(shift.dtype,
-                                                                  copy=True))
+    return (
+        from_clips(grad_x, folded),
+        grad_weight.view_as(weight).to(weight.dtype),
+        grad_affine[:, 0].to(scale.dtype, copy=True),
+        grad_affine[:, 1].to(shift.dtype, copy=True),
+    )
 
 
-def _forward(x: Tensor, out: Tensor, weight: Tensor, scale: Tensor,
-             shift: Tensor, stats: Optional[Tensor], eps: float, inner: str,
-             outer: str, relu: bool) -> Tensor:
+def _forward(
+    x: Tensor,
+    out: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    stats: Optional[Tensor],
+    eps: float,
+    inner: str,
+    outer: str,
+    relu: bool,
+) -> Tensor:
     plan = _plan(x, out)
     groups = _groups(plan, inner, outer, weight, scale, shift)
     used = _stats(stats, x, len(weight))
@@ -172,6 +214,7 @@ def _forward(x: Tensor, out: Tensor, weight: Tensor, scale: Tensor,
 
 class _Plan(NamedTuple):
     """What all launches for one input have in common."""
+
     shape: Tuple[int, int, int, int, int]  # N, C, T, H, W
     x: Tuple[int, int, int, int, int]  # strides of x
     y: Tuple[int, int, int, int, int]  # of the output and the gradients
@@ -183,6 +226,7 @@ class _Plan(NamedTuple):
 
 class _Group(NamedTuple):
     """The gates of ``z``, or those of the output: one or three."""
+
     axes: str
     weight: Tensor  # [G, 2, 3, 3, 3], float32, as the others
     scale: Tensor  # [G]
@@ -219,40 +263,49 @@ class _Back(NamedTuple):
 # ---------------------------------------------------------------------------
 def _plan(x: Tensor, y: Tensor) -> _Plan:
     if x.dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        raise TypeError('expected float16, bfloat16 or float32, got '
-                        f'{x.dtype}; use another path for it.')
+        raise TypeError(
+            'expected float16, bfloat16 or float32, got '
+            f'{x.dtype}; use another path for it.'
+        )
     n, c, t, h, w = x.shape
     # The stride of an axis of one element says nothing.
     strides = [
-        tuple(s if size > 1 else 0
-              for size, s in zip(each.shape, each.stride())) for each in (x, y)
+        tuple(s if size > 1 else 0 for size, s in zip(each.shape, each.stride()))
+        for each in (x, y)
     ]
     # [N, C, H, W], [N, T, C, W] and [N, T, C, H]
-    base_h, base_w, maps = accumulate(
-        (n * c * h * w, n * t * c * w, n * t * c * h))
+    base_h, base_w, maps = accumulate((n * c * h * w, n * t * c * w, n * t * c * h))
     # Three planes of maps, with their parts where there are several tiles
     ends = [3 * (2 * maps + x.numel())]
     for each in strides:
         ends.append(sum((size - 1) * s for size, s in zip(x.shape, each)))
-    return _Plan(shape=(n, c, t, h, w),
-                 x=strides[0],
-                 y=strides[1],
-                 channels_last=strides[0][1] == 1,
-                 base_h=base_h,
-                 base_w=base_w,
-                 int_type=tl.int64 if max(ends) >= WIDE else tl.int32)
+    return _Plan(
+        shape=(n, c, t, h, w),
+        x=strides[0],
+        y=strides[1],
+        channels_last=strides[0][1] == 1,
+        base_h=base_h,
+        base_w=base_w,
+        int_type=tl.int64 if max(ends) >= WIDE else tl.int32,
+    )
 
 
-def _groups(plan: _Plan, inner: str, outer: str, weight: Tensor, scale: Tensor,
-            shift: Tensor) -> Tuple[_Group, ...]:
-    weight, scale, shift = (t.float().contiguous()
-                            for t in (weight, scale, shift))
+def _groups(
+    plan: _Plan, inner: str, outer: str, weight: Tensor, scale: Tensor, shift: Tensor
+) -> Tuple[_Group, ...]:
+    weight, scale, shift = (t.float().contiguous() for t in (weight, scale, shift))
     groups, begin = [], 0
     for axes in filter(None, (inner, outer)):
         end = begin + len(axes)
         groups.append(
-            _Group(axes, weight[begin:end], scale[begin:end], shift[begin:end],
-                   *_geometry(plan, axes)))
+            _Group(
+                axes,
+                weight[begin:end],
+                scale[begin:end],
+                shift[begin:end],
+                *_geometry(plan, axes),
+            )
+        )
         begin = end
     return tuple(groups)
 
@@ -264,8 +317,14 @@ def _geometry(plan: _Plan, axes: str) -> Tuple[int, ...]:
     items = [n * triton.cdiv(sizes[a], kernels.BLOCK.value) for a in axes]
     steps = triton.cdiv(max(items), ROWS)
     programs = [triton.cdiv(i, steps) for i in items]
-    return (n * sum(sizes[a] for a in axes), programs[0], sum(programs[:2]),
-            sum(programs), steps, max(programs))
+    return (
+        n * sum(sizes[a] for a in axes),
+        programs[0],
+        sum(programs[:2]),
+        sum(programs),
+        steps,
+        max(programs),
+    )
 
 
 def _stats(stats: Optional[Tensor], x: Tensor, gates: int) -> Tensor:
@@ -318,8 +377,12 @@ def _product_tile(plan: _Plan) -> Dict[str, int]:
 
 def _tiles(plan: _Plan, tile: Dict[str, int]) -> int:
     n, c, t, h, w = plan.shape
-    return (n * triton.cdiv(c, tile['BC']) * triton.cdiv(h, tile['BH']) *
-            triton.cdiv(w, tile['BW']))
+    return (
+        n
+        * triton.cdiv(c, tile['BC'])
+        * triton.cdiv(h, tile['BH'])
+        * triton.cdiv(w, tile['BW'])
+    )
 
 
 # ---------------------------------------------------------------------------
@@ -329,7 +392,7 @@ def _launch(kernel: Any, programs: int, *args: Any, **options: Any) -> None:
     device = next(a.device for a in args if isinstance(a, Tensor))
     # Triton launches on the current device, not on that of its arguments.
     with torch.cuda.device(device) if device.type == 'cuda' else nullcontext():
-        kernel[(programs, )](*args, **options)
+        kernel[(programs,)](*args, **options)
 
 
 def _warps(elements: int) -> int:
@@ -339,19 +402,18 @@ def _warps(elements: int) -> int:
 
 
 def _strides(prefix: str, strides: Tuple[int, ...]) -> Dict[str, int]:
-    return {
-        prefix + axis: s
-        for axis, s in zip('CHW', strides[1:2] + strides[3:])
-    }
+    return {prefix + axis: s for axis, s in zip('CHW', strides[1:2] + strides[3:])}
 
 
 def _layout(plan: _Plan) -> Dict[str, Any]:
     """Constants of the kernels that work on tiles of ``x``."""
-    return dict(H=plan.shape[3],
-                W=plan.shape[4],
-                INT=plan.int_type,
-                **_strides('X', plan.x),
-                **_strides('Y', plan.y))
+    return dict(
+        H=plan.shape[3],
+        W=plan.shape[4],
+        INT=plan.int_type,
+        **_strides('X', plan.x),
+        **_strides('Y', plan.y),
+    )
 
 
 def _pixel_stride(plan: _Plan, strides: Tuple[int, ...]) -> Optional[int]:
@@ -363,15 +425,17 @@ def _pixel_stride(plan: _Plan, strides: Tuple[int, ...]) -> Optional[int]:
     return None
 
 
-def _reduce(plan: _Plan,
-            group: _Group,
-            planes: int,
-            x: Tensor,
-            grad: Optional[Tensor] = None,
-            gates: Optional[Tensor] = None,
-            back: Optional[_Back] = None,
-            relu: bool = False,
-            with_index: bool = False) -> Tuple[Tensor, Optional[Tensor]]:
+def _reduce(
+    plan: _Plan,
+    group: _Group,
+    planes: int,
+    x: Tensor,
+    grad: Optional[Tensor] = None,
+    gates: Optional[Tensor] = None,
+    back: Optional[_Back] = None,
+    relu: bool = False,
+    with_index: bool = False,
+) -> Tuple[Tensor, Optional[Tensor]]:
     """Reduce ``x`` over the axes of a group, with ``back`` by ``UNPOOL``."""
     n, c, t, h, w = plan.shape
     inputs = (x, grad, gates, back and back.grads, back and back.index)
@@ -379,29 +443,33 @@ def _reduce(plan: _Plan,
     back_length = back.group.length if back else 0
 
     def outputs(length: int) -> Tuple[Tensor, Optional[Tensor]]:
-        return (x.new_empty(planes, length, dtype=torch.float32),
-                x.new_empty(length, dtype=torch.int32) if with_index else None)
+        return (
+            x.new_empty(planes, length, dtype=torch.float32),
+            x.new_empty(length, dtype=torch.int32) if with_index else None,
+        )
 
     if group.axes == 'C':
         tile = _pixel_block(plan)
         out, index = outputs(group.length)
-        _launch(kernels.reduce_c_kernel,
-                n * t * triton.cdiv(h * w, tile['BP']),
-                *inputs,
-                out,
-                index,
-                *sizes,
-                plan.base_h,
-                plan.base_w,
-                back_length,
-                group.length,
-                UNPOOL=back is not None,
-                RELU=relu,
-                XP=_pixel_stride(plan, plan.x),
-                YP=_pixel_stride(plan, plan.y),
-                num_warps=_warps(tile['BC'] * tile['BP']),
-                **tile,
-                **_layout(plan))
+        _launch(
+            kernels.reduce_c_kernel,
+            n * t * triton.cdiv(h * w, tile['BP']),
+            *inputs,
+            out,
+            index,
+            *sizes,
+            plan.base_h,
+            plan.base_w,
+            back_length,
+            group.length,
+            UNPOOL=back is not None,
+            RELU=relu,
+            XP=_pixel_stride(plan, plan.x),
+            YP=_pixel_stride(plan, plan.y),
+            num_warps=_warps(tile['BC'] * tile['BP']),
+            **tile,
+            **_layout(plan),
+        )
         return out, index
 
     tile = _reduction_tile(plan)
@@ -409,91 +477,96 @@ def _reduce(plan: _Plan,
     length, merges = group.length, []
     for base, size, blocks in [
         (plan.base_h, n * t * c * w, triton.cdiv(h, tile['BH'])),
-        (plan.base_w, n * t * c * h, triton.cdiv(w, tile['BW']))
+        (plan.base_w, n * t * c * h, triton.cdiv(w, tile['BW'])),
     ]:
         merges.append((base, base if blocks == 1 else length, size, blocks))
         length += size * blocks if blocks > 1 else 0
     out, index = outputs(length)
-    _launch(kernels.reduce_thw_kernel,
-            _tiles(plan, tile),
-            *inputs,
-            out,
-            index,
-            *sizes,
-            merges[0][1],
-            merges[1][1],
-            merges[0][2],
-            merges[1][2],
-            back_length,
-            length,
-            UNPOOL=back is not None,
-            RELU=relu,
-            num_warps=_warps(tile['BC'] * tile['BH'] * tile['BW']),
-            **tile,
-            **_layout(plan))
+    _launch(
+        kernels.reduce_thw_kernel,
+        _tiles(plan, tile),
+        *inputs,
+        out,
+        index,
+        *sizes,
+        merges[0][1],
+        merges[1][1],
+        merges[0][2],
+        merges[1][2],
+        back_length,
+        length,
+        UNPOOL=back is not None,
+        RELU=relu,
+        num_warps=_warps(tile['BC'] * tile['BH'] * tile['BW']),
+        **tile,
+        **_layout(plan),
+    )
     for base, dest, size, blocks in merges:
         if blocks > 1:
-            _launch(kernels.merge_kernel,
-                    triton.cdiv(size, 512),
-                    out,
-                    index,
-                    base,
-                    dest,
-                    size,
-                    blocks,
-                    length,
-                    PLANES=planes,
-                    MERGED=512,
-                    INT=plan.int_type)
+            _launch(
+                kernels.merge_kernel,
+                triton.cdiv(size, 512),
+                out,
+                index,
+                base,
+                dest,
+                size,
+                blocks,
+                length,
+                PLANES=planes,
+                MERGED=512,
+                INT=plan.int_type,
+            )
     return out, index
 
 
-def _pool(plan: _Plan,
-          group: _Group,
-          x: Tensor,
-          gates: Optional[Tensor],
-          grad: Optional[Tensor] = None,
-          relu: bool = False,
-          with_index: bool = False) -> Tuple[Tensor, Optional[Tensor]]:
+def _pool(
+    plan: _Plan,
+    group: _Group,
+    x: Tensor,
+    gates: Optional[Tensor],
+    grad: Optional[Tensor] = None,
+    relu: bool = False,
+    with_index: bool = False,
+) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and sum of ``x`` times the inner gates; with ``grad``, also the
     sum of ``grad * x``, for ``relu`` where ``x`` is positive."""
     planes = 2 if grad is None else 3
-    return _reduce(plan,
-                   group,
-                   planes,
-                   x,
-                   grad,
-                   gates,
-                   relu=relu,
-                   with_index=with_index)
+    return _reduce(
+        plan, group, planes, x, grad, gates, relu=relu, with_index=with_index
+    )
 
 
-def _unpooled_products(plan: _Plan, group: _Group, x: Tensor,
-                       back: _Back) -> Tensor:
+def _unpooled_products(plan: _Plan, group: _Group, x: Tensor, back: _Back) -> Tensor:
     """Sum of ``grad_z * x``."""
     return _reduce(plan, group, 1, x, back=back)[0][0]
 
 
 def _small(plan: _Plan, group: _Group) -> Tuple[int, ...]:
     """From ``base_h`` to ``rows`` of the kernels that work on maps."""
-    return (plan.base_h, plan.base_w, group.first, group.second, group.steps,
-            group.rows)
+    return (
+        plan.base_h,
+        plan.base_w,
+        group.first,
+        group.second,
+        group.steps,
+        group.rows,
+    )
 
 
 def _constants(plan: _Plan, group: _Group) -> Dict[str, Any]:
-    return dict(H=plan.shape[3],
-                W=plan.shape[4],
-                GATES=len(group),
-                INT=plan.int_type)
+    return dict(H=plan.shape[3], W=plan.shape[4], GATES=len(group), INT=plan.int_type)
 
 
-def _gates(plan: _Plan,
-           group: _Group,
-           pooled: Tensor,
-           stats: Tensor,
-           batch_stats: bool = False,
-           eps: float = 0.0,
-           with_response: bool = False) -> Tuple[Tensor, Optional[Tensor]]:
+def _gates(
+    plan: _Plan,
+    group: _Group,
+    pooled: Tensor,
+    stats: Tensor,
+    batch_stats: bool = False,
+    eps: float = 0.0,
+    with_response: bool = False,
+) -> Tuple[Tensor, Optional[Tensor]]:
     """The gates of a group, and if asked for what they were made of.
 
     With ``batch_stats``, ``stats`` is filled.
@@ -505,116 +578,156 @@ def _gates(plan: _Plan,
         response = torch.empty_like(gates)
     if batch_stats:
         moments = pooled.new_empty(len(group) * group.rows, 3)
-    _launch(kernels.conv_kernel, group.programs, pooled, group.weight,
-            group.scale, group.shift, stats, moments, response, gates, *sizes,
-            pooled.stride(0), *_small(plan, group), eps,
-            **_constants(plan, group))
+    _launch(
+        kernels.conv_kernel,
+        group.programs,
+        pooled,
+        group.weight,
+        group.scale,
+        group.shift,
+        stats,
+        moments,
+        response,
+        gates,
+        *sizes,
+        pooled.stride(0),
+        *_small(plan, group),
+        eps,
+        **_constants(plan, group),
+    )
     if batch_stats:
-        _launch(kernels.norm_kernel,
-                group.programs,
-                response,
-                moments,
-                group.scale,
-                group.shift,
-                stats,
-                gates,
-                *sizes,
-                *_small(plan, group),
-                eps,
-                ROWS=triton.next_power_of_2(group.rows),
-                **_constants(plan, group))
+        _launch(
+            kernels.norm_kernel,
+            group.programs,
+            response,
+            moments,
+            group.scale,
+            group.shift,
+            stats,
+            gates,
+            *sizes,
+            *_small(plan, group),
+            eps,
+            ROWS=triton.next_power_of_2(group.rows),
+            **_constants(plan, group),
+        )
     return gates, response
 
 
-def _weigh(plan: _Plan, group: _Group, x: Tensor, gates: Tensor, out: Tensor,
-           relu: bool) -> None:
+def _weigh(
+    plan: _Plan, group: _Group, x: Tensor, gates: Tensor, out: Tensor, relu: bool
+) -> None:
     n, c, t, h, w = plan.shape
     tile = _product_tile(plan)
-    _launch(kernels.weigh_kernel,
-            _tiles(plan, tile),
-            x,
-            gates,
-            out,
-            c,
-            t,
-            plan.x[0],
-            plan.x[2],
-            plan.y[0],
-            plan.y[2],
-            plan.base_h,
-            plan.base_w,
-            OUTER_C=group.axes == 'C',
-            RELU=relu,
-            **tile,
-            **_layout(plan))
+    _launch(
+        kernels.weigh_kernel,
+        _tiles(plan, tile),
+        x,
+        gates,
+        out,
+        c,
+        t,
+        plan.x[0],
+        plan.x[2],
+        plan.y[0],
+        plan.y[2],
+        plan.base_h,
+        plan.base_w,
+        OUTER_C=group.axes == 'C',
+        RELU=relu,
+        **tile,
+        **_layout(plan),
+    )
 
 
-def _grad_gates(plan: _Plan, kept: _Kept, products: Tensor, batch_stats: bool,
-                eps: float) -> Tuple[Tensor, Tensor, Tensor]:
+def _grad_gates(
+    plan: _Plan, kept: _Kept, products: Tensor, batch_stats: bool, eps: float
+) -> Tuple[Tensor, Tensor, Tensor]:
     """Gradients of the pools ``[2, length]``, of the kernels ``[G, 54]`` and
     of scale and shift ``[G, 2]``, from the sums of ``gradient * x``."""
     group = kept.group
     grad_norm = torch.empty_like(kept.response)
     sums = grad_norm.new_empty(len(group) * group.rows, 2)
-    _launch(kernels.grad_gate_kernel, group.programs, products, kept.response,
-            group.scale, group.shift, kept.stats, grad_norm, sums,
-            *plan.shape[:3], *_small(plan, group), eps,
-            **_constants(plan, group))
+    _launch(
+        kernels.grad_gate_kernel,
+        group.programs,
+        products,
+        kept.response,
+        group.scale,
+        group.shift,
+        kept.stats,
+        grad_norm,
+        sums,
+        *plan.shape[:3],
+        *_small(plan, group),
+        eps,
+        **_constants(plan, group),
+    )
     grads = grad_norm.new_empty(2, group.length)
     # The gates have different numbers of programs.
     grad_weight = grad_norm.new_zeros(len(group), group.rows, 54)
     grad_affine = grad_norm.new_empty(len(group), 2)
-    _launch(kernels.grad_conv_kernel,
-            group.programs,
-            grad_norm,
-            sums,
-            kept.response,
-            kept.pooled,
-            group.weight,
-            group.scale,
-            kept.stats,
-            grads,
-            grad_weight,
-            grad_affine,
-            *plan.shape[:3],
-            kept.pooled.stride(0),
-            group.length,
-            *_small(plan, group),
-            eps,
-            BATCH_STATS=batch_stats,
-            ROWS=triton.next_power_of_2(group.rows),
-            **_constants(plan, group))
+    _launch(
+        kernels.grad_conv_kernel,
+        group.programs,
+        grad_norm,
+        sums,
+        kept.response,
+        kept.pooled,
+        group.weight,
+        group.scale,
+        kept.stats,
+        grads,
+        grad_weight,
+        grad_affine,
+        *plan.shape[:3],
+        kept.pooled.stride(0),
+        group.length,
+        *_small(plan, group),
+        eps,
+        BATCH_STATS=batch_stats,
+        ROWS=triton.next_power_of_2(group.rows),
+        **_constants(plan, group),
+    )
     return grads, grad_weight.sum(1), grad_affine
 
 
-def _grad_x(plan: _Plan, outer: _Group, grad: Tensor, x: Tensor,
-            backs: Tuple[_Back, ...], grad_x: Tensor, relu: bool) -> None:
+def _grad_x(
+    plan: _Plan,
+    outer: _Group,
+    grad: Tensor,
+    x: Tensor,
+    backs: Tuple[_Back, ...],
+    grad_x: Tensor,
+    relu: bool,
+) -> None:
     n, c, t, h, w = plan.shape
     found = {back.group.axes: back for back in backs}
     by_axes = [found.get(axes) for axes in ('C', 'THW')]
     pointers, lengths = [], []
     for back in by_axes:
-        pointers += (back.gates, back.grads,
-                     back.index) if back else [None] * 3
+        pointers += (back.gates, back.grads, back.index) if back else [None] * 3
         lengths.append(back.group.length if back else 0)
     tile = _product_tile(plan)
-    _launch(kernels.grad_x_kernel,
-            _tiles(plan, tile),
-            grad,
-            x,
-            *pointers,
-            grad_x,
-            c,
-            t,
-            plan.x[0],
-            plan.x[2],
-            plan.y[0],
-            plan.y[2],
-            plan.base_h,
-            plan.base_w,
-            *lengths,
-            OUTER_C=outer.axes == 'C',
-            NESTED=len(backs) > 1,
-            RELU=relu,
-            **tile,
-            **_layout(plan))
+    _launch(
+        kernels.grad_x_kernel,
+        _tiles(plan, tile),
+        grad,
+        x,
+        *pointers,
+        grad_x,
+        c,
+        t,
+        plan.x[0],
+        plan.x[2],
+        plan.y[0],
+        plan.y[2],
+        plan.base_h,
+        plan.base_w,
+        *lengths,
+        OUTER_C=outer.axes == 'C',
+        NESTED=len(backs) > 1,
+        RELU=relu,
+        **tile,
+        **_layout(plan),
+    )

@@ -19,6 +19,7 @@ Names in all of them:
 Everything is computed in float32, and in an order that does not depend on the
 timing of the device, so results are the same every time.
 """
+
 import triton
 import triton.language as tl
 
@@ -51,8 +52,9 @@ def _at_w(n, t, c, h, C, T, H):
 
 
 @triton.jit
-def _tile(C, H, W, BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
-          INT: tl.constexpr):
+def _tile(
+    C, H, W, BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, INT: tl.constexpr
+):
     """This program's sample, block of H, block of W, and tile
     (``[BC, 1, 1]``, ``[1, BH, 1]``, ``[1, 1, BW]``)."""
     program = tl.program_id(0).to(INT)
@@ -95,8 +97,9 @@ def _gates_hw(gates, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W):
     """Sum of the H and the W gate."""
     at_h = base_h + _at_h(n, t, c, w, C, T, W)
     at_w = base_w + _at_w(n, t, c, h, C, T, H)
-    return (tl.load(gates + at_h, mask=mc & mw, other=0.0) +
-            tl.load(gates + at_w, mask=mc & mh, other=0.0))
+    return tl.load(gates + at_h, mask=mc & mw, other=0.0) + tl.load(
+        gates + at_w, mask=mc & mh, other=0.0
+    )
 
 
 @triton.jit
@@ -108,9 +111,11 @@ def _relu(v):
 @triton.jit
 def _load_pools(grads, index, length, at, mask):
     """Gradients of maximum and sum, and where the maximum is."""
-    return (tl.load(grads + at, mask=mask, other=0.0),
-            tl.load(grads + length + at, mask=mask,
-                    other=0.0), tl.load(index + at, mask=mask, other=-1))
+    return (
+        tl.load(grads + at, mask=mask, other=0.0),
+        tl.load(grads + length + at, mask=mask, other=0.0),
+        tl.load(index + at, mask=mask, other=-1),
+    )
 
 
 @triton.jit
@@ -121,25 +126,54 @@ def _unpool(grads, index, length, at, mask, place):
 
 
 @triton.jit
-def _unpool_hw(grads, index, length, base_h, base_w, n, t, c, h, w, mc, mh, mw,
-               C, T, H, W):
+def _unpool_hw(
+    grads, index, length, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W
+):
     at_h = base_h + _at_h(n, t, c, w, C, T, W)
     at_w = base_w + _at_w(n, t, c, h, C, T, H)
-    return (_unpool(grads, index, length, at_h, mc & mw, h) +
-            _unpool(grads, index, length, at_w, mc & mh, w))
+    return _unpool(grads, index, length, at_h, mc & mw, h) + _unpool(
+        grads, index, length, at_w, mc & mh, w
+    )
 
 
 # ---------------------------------------------------------------------------
 # Passes over x that reduce it to maps
 # ---------------------------------------------------------------------------
 @triton.jit
-def reduce_c_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN, XT,
-                    YN, YT, base_h, base_w, grads_length, length,
-                    H: tl.constexpr, W: tl.constexpr, XC: tl.constexpr,
-                    XH: tl.constexpr, XW: tl.constexpr, XP: tl.constexpr,
-                    YC: tl.constexpr, YH: tl.constexpr, YW: tl.constexpr,
-                    YP: tl.constexpr, UNPOOL: tl.constexpr, RELU: tl.constexpr,
-                    BC: tl.constexpr, BP: tl.constexpr, INT: tl.constexpr):
+def reduce_c_kernel(
+    x,
+    grad,
+    gates,
+    grads,
+    index,
+    out,
+    out_index,
+    C,
+    T,
+    XN,
+    XT,
+    YN,
+    YT,
+    base_h,
+    base_w,
+    grads_length,
+    length,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    XC: tl.constexpr,
+    XH: tl.constexpr,
+    XW: tl.constexpr,
+    XP: tl.constexpr,
+    YC: tl.constexpr,
+    YH: tl.constexpr,
+    YW: tl.constexpr,
+    YP: tl.constexpr,
+    UNPOOL: tl.constexpr,
+    RELU: tl.constexpr,
+    BC: tl.constexpr,
+    BP: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Reduce ``x`` over C, a program per frame and ``BP`` pixels.
 
     Without ``UNPOOL``: the planes of ``out [planes, length]`` become maximum
@@ -180,17 +214,38 @@ def reduce_c_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN, XT,
         if UNPOOL:
             at_t = _at_t(n, c, p, C, H, W)
             total += v * (
-                _unpool(grads, index, grads_length, at_t, mask, t) +
-                _unpool_hw(grads, index, grads_length, base_h, base_w, n, t, c,
-                           h, w, mc, mp, mp, C, T, H, W))
+                _unpool(grads, index, grads_length, at_t, mask, t)
+                + _unpool_hw(
+                    grads,
+                    index,
+                    grads_length,
+                    base_h,
+                    base_w,
+                    n,
+                    t,
+                    c,
+                    h,
+                    w,
+                    mc,
+                    mp,
+                    mp,
+                    C,
+                    T,
+                    H,
+                    W,
+                )
+            )
         else:
             if grad is not None:
                 g = tl.load(grad + c * YC, mask=mask, other=0.0)
                 product += g.to(tl.float32) * (_relu(v) if RELU else v)
             if gates is not None:
-                v *= (_gate_t(gates, n, c, p, mask, C, H, W) +
-                      _gates_hw(gates, base_h, base_w, n, t, c, h, w, mc, mp,
-                                mp, C, T, H, W)) * (1 / 3)
+                v *= (
+                    _gate_t(gates, n, c, p, mask, C, H, W)
+                    + _gates_hw(
+                        gates, base_h, base_w, n, t, c, h, w, mc, mp, mp, C, T, H, W
+                    )
+                ) * (1 / 3)
             total += v
             # NaN is no maximum; it reaches the gate through the mean.
             better = mask & (v > maximum)
@@ -208,24 +263,51 @@ def reduce_c_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN, XT,
         if out_index is not None:
             # Of equal maxima the first one, of each row and of all rows
             place = tl.where(maximum == top, place, 2147483647)
-            tl.store(out_index + _at_c(n, t, p, T, H, W),
-                     tl.min(place, 0, keep_dims=True),
-                     mask=mp)
+            tl.store(
+                out_index + _at_c(n, t, p, T, H, W),
+                tl.min(place, 0, keep_dims=True),
+                mask=mp,
+            )
         if grad is not None:
-            tl.store(out + 2 * length,
-                     tl.sum(product, 0, keep_dims=True),
-                     mask=mp)
+            tl.store(out + 2 * length, tl.sum(product, 0, keep_dims=True), mask=mp)
 
 
 @triton.jit
-def reduce_thw_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN,
-                      XT, YN, YT, dest_h, dest_w, size_h, size_w, grads_length,
-                      length, H: tl.constexpr, W: tl.constexpr,
-                      XC: tl.constexpr, XH: tl.constexpr, XW: tl.constexpr,
-                      YC: tl.constexpr, YH: tl.constexpr, YW: tl.constexpr,
-                      UNPOOL: tl.constexpr, RELU: tl.constexpr,
-                      BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
-                      INT: tl.constexpr):
+def reduce_thw_kernel(
+    x,
+    grad,
+    gates,
+    grads,
+    index,
+    out,
+    out_index,
+    C,
+    T,
+    XN,
+    XT,
+    YN,
+    YT,
+    dest_h,
+    dest_w,
+    size_h,
+    size_w,
+    grads_length,
+    length,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    XC: tl.constexpr,
+    XH: tl.constexpr,
+    XW: tl.constexpr,
+    YC: tl.constexpr,
+    YH: tl.constexpr,
+    YW: tl.constexpr,
+    UNPOOL: tl.constexpr,
+    RELU: tl.constexpr,
+    BC: tl.constexpr,
+    BH: tl.constexpr,
+    BW: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Reduce ``x`` over T, over H and over W, in one pass.
 
     A program has a tile of pixels and goes through T. The planes of ``out``
@@ -273,21 +355,17 @@ def reduce_thw_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN,
                 grad += YT
                 g = g.to(tl.float32) * (_relu(v) if RELU else v)
                 product += g
-                tl.store(out + 2 * length + at_h,
-                         tl.sum(g, 1, keep_dims=True),
-                         mask=mc & mw)
-                tl.store(out + 2 * length + at_w,
-                         tl.sum(g, 2, keep_dims=True),
-                         mask=mc & mh)
+                tl.store(
+                    out + 2 * length + at_h, tl.sum(g, 1, keep_dims=True), mask=mc & mw
+                )
+                tl.store(
+                    out + 2 * length + at_w, tl.sum(g, 2, keep_dims=True), mask=mc & mh
+                )
             if gates is not None:
                 v *= _gate_c(gates, n, t, p, mh & mw, T, H, W)
             total += v
-            tl.store(out + length + at_h,
-                     tl.sum(v, 1, keep_dims=True),
-                     mask=mc & mw)
-            tl.store(out + length + at_w,
-                     tl.sum(v, 2, keep_dims=True),
-                     mask=mc & mh)
+            tl.store(out + length + at_h, tl.sum(v, 1, keep_dims=True), mask=mc & mw)
+            tl.store(out + length + at_w, tl.sum(v, 2, keep_dims=True), mask=mc & mh)
             # NaN is no maximum; it reaches the gate through the mean.
             v = tl.where(mask & (v == v), v, float('-inf'))
             better = v > maximum
@@ -301,12 +379,8 @@ def reduce_thw_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN,
                 tl.store(out + at_w, top, mask=mc & mh)
                 tl.store(out_index + at_w, row + w_block * BW, mask=mc & mh)
             else:
-                tl.store(out + at_h,
-                         tl.max(v, 1, keep_dims=True),
-                         mask=mc & mw)
-                tl.store(out + at_w,
-                         tl.max(v, 2, keep_dims=True),
-                         mask=mc & mh)
+                tl.store(out + at_h, tl.max(v, 1, keep_dims=True), mask=mc & mw)
+                tl.store(out + at_w, tl.max(v, 2, keep_dims=True), mask=mc & mh)
 
     at_t = _at_t(n, c, p, C, H, W)
     if UNPOOL:
@@ -321,9 +395,18 @@ def reduce_thw_kernel(x, grad, gates, grads, index, out, out_index, C, T, XN,
 
 
 @triton.jit
-def merge_kernel(out, index, base, dest, size, blocks, length,
-                 PLANES: tl.constexpr, MERGED: tl.constexpr,
-                 INT: tl.constexpr):
+def merge_kernel(
+    out,
+    index,
+    base,
+    dest,
+    size,
+    blocks,
+    length,
+    PLANES: tl.constexpr,
+    MERGED: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Put the H or the W map together where several tiles made it.
 
     From ``blocks`` maps of ``size`` elements at ``dest`` to one at ``base``,
@@ -362,12 +445,33 @@ def merge_kernel(out, index, base, dest, size, blocks, length,
 # Passes that write something as large as x
 # ---------------------------------------------------------------------------
 @triton.jit
-def weigh_kernel(x, gates, out, C, T, XN, XT, YN, YT, base_h, base_w,
-                 H: tl.constexpr, W: tl.constexpr, XC: tl.constexpr,
-                 XH: tl.constexpr, XW: tl.constexpr, YC: tl.constexpr,
-                 YH: tl.constexpr, YW: tl.constexpr, OUTER_C: tl.constexpr,
-                 RELU: tl.constexpr, BC: tl.constexpr, BH: tl.constexpr,
-                 BW: tl.constexpr, INT: tl.constexpr):
+def weigh_kernel(
+    x,
+    gates,
+    out,
+    C,
+    T,
+    XN,
+    XT,
+    YN,
+    YT,
+    base_h,
+    base_w,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    XC: tl.constexpr,
+    XH: tl.constexpr,
+    XW: tl.constexpr,
+    YC: tl.constexpr,
+    YH: tl.constexpr,
+    YW: tl.constexpr,
+    OUTER_C: tl.constexpr,
+    RELU: tl.constexpr,
+    BC: tl.constexpr,
+    BH: tl.constexpr,
+    BW: tl.constexpr,
+    INT: tl.constexpr,
+):
     """``x`` times the C gate, or times the mean of the T, H and W gates."""
     n, _, _, c, h, w = _tile(C, H, W, BC, BH, BW, INT)
     p = h * W + w
@@ -385,8 +489,12 @@ def weigh_kernel(x, gates, out, C, T, XN, XT, YN, YT, base_h, base_w,
         if OUTER_C:
             gate = _gate_c(gates, n, t, p, mh & mw, T, H, W)
         else:
-            gate = (gate_t + _gates_hw(gates, base_h, base_w, n, t, c, h, w,
-                                       mc, mh, mw, C, T, H, W)) * (1 / 3)
+            gate = (
+                gate_t
+                + _gates_hw(
+                    gates, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W
+                )
+            ) * (1 / 3)
         v = tl.load(x + x_at, mask=mask, other=0.0).to(tl.float32) * gate
         if RELU:
             v = _relu(v)
@@ -396,14 +504,42 @@ def weigh_kernel(x, gates, out, C, T, XN, XT, YN, YT, base_h, base_w,
 
 
 @triton.jit
-def grad_x_kernel(grad, x, gates_c, grads_c, index_c, gates_thw, grads_thw,
-                  index_thw, out, C, T, XN, XT, YN, YT, base_h, base_w,
-                  length_c, length_thw, H: tl.constexpr, W: tl.constexpr,
-                  XC: tl.constexpr, XH: tl.constexpr, XW: tl.constexpr,
-                  YC: tl.constexpr, YH: tl.constexpr, YW: tl.constexpr,
-                  OUTER_C: tl.constexpr, NESTED: tl.constexpr,
-                  RELU: tl.constexpr, BC: tl.constexpr, BH: tl.constexpr,
-                  BW: tl.constexpr, INT: tl.constexpr):
+def grad_x_kernel(
+    grad,
+    x,
+    gates_c,
+    grads_c,
+    index_c,
+    gates_thw,
+    grads_thw,
+    index_thw,
+    out,
+    C,
+    T,
+    XN,
+    XT,
+    YN,
+    YT,
+    base_h,
+    base_w,
+    length_c,
+    length_thw,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    XC: tl.constexpr,
+    XH: tl.constexpr,
+    XW: tl.constexpr,
+    YC: tl.constexpr,
+    YH: tl.constexpr,
+    YW: tl.constexpr,
+    OUTER_C: tl.constexpr,
+    NESTED: tl.constexpr,
+    RELU: tl.constexpr,
+    BC: tl.constexpr,
+    BH: tl.constexpr,
+    BW: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Gradient of ``x``: ``grad * outer gates + grad_z * inner gates + what
     comes through the inner pools``.
 
@@ -425,21 +561,45 @@ def grad_x_kernel(grad, x, gates_c, grads_c, index_c, gates_thw, grads_thw,
     out += n * YN
     if NESTED or not OUTER_C:
         gate_t = _gate_t(gates_thw, n, c, p, mask, C, H, W)
-        max_t, sum_t, place_t = _load_pools(grads_thw, index_thw, length_thw,
-                                            _at_t(n, c, p, C, H, W), mask)
+        max_t, sum_t, place_t = _load_pools(
+            grads_thw, index_thw, length_thw, _at_t(n, c, p, C, H, W), mask
+        )
     for t in range(0, T):
         if NESTED or OUTER_C:
             gate_c = _gate_c(gates_c, n, t, p, mh & mw, T, H, W)
-            pool_c = _unpool(grads_c, index_c, length_c,
-                             _at_c(n, t, p, T, H, W), mh & mw, c)
+            pool_c = _unpool(
+                grads_c, index_c, length_c, _at_c(n, t, p, T, H, W), mh & mw, c
+            )
         if NESTED or not OUTER_C:
-            gate_thw = (gate_t +
-                        _gates_hw(gates_thw, base_h, base_w, n, t, c, h, w, mc,
-                                  mh, mw, C, T, H, W)) * (1 / 3)
+            gate_thw = (
+                gate_t
+                + _gates_hw(
+                    gates_thw, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W
+                )
+            ) * (1 / 3)
             pool_thw = (
-                sum_t + tl.where(place_t == t, max_t, 0.0) +
-                _unpool_hw(grads_thw, index_thw, length_thw, base_h, base_w, n,
-                           t, c, h, w, mc, mh, mw, C, T, H, W))
+                sum_t
+                + tl.where(place_t == t, max_t, 0.0)
+                + _unpool_hw(
+                    grads_thw,
+                    index_thw,
+                    length_thw,
+                    base_h,
+                    base_w,
+                    n,
+                    t,
+                    c,
+                    h,
+                    w,
+                    mc,
+                    mh,
+                    mw,
+                    C,
+                    T,
+                    H,
+                    W,
+                )
+            )
         v = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
         if RELU:
             v = tl.where(tl.load(x + x_at, mask=mask, other=0.0) <= 0, 0.0, v)
@@ -466,8 +626,9 @@ def grad_x_kernel(grad, x, gates_c, grads_c, index_c, gates_thw, grads_thw,
 # sample. A program's sums go to row `gate * rows + its number in the gate`.
 # ---------------------------------------------------------------------------
 @triton.jit
-def _gate_of_program(first, second, base_h, base_w, GATES: tl.constexpr,
-                     INT: tl.constexpr):
+def _gate_of_program(
+    first, second, base_h, base_w, GATES: tl.constexpr, INT: tl.constexpr
+):
     """Gate of this program, its number in that gate, how many programs the
     gate has, and where its maps begin."""
     program = tl.program_id(0)
@@ -476,8 +637,7 @@ def _gate_of_program(first, second, base_h, base_w, GATES: tl.constexpr,
     else:
         g = (program >= first).to(tl.int32) + (program >= second).to(tl.int32)
         begin = tl.where(g == 0, 0, tl.where(g == 1, first, second))
-        end = tl.where(g == 0, first,
-                       tl.where(g == 1, second, tl.num_programs(0)))
+        end = tl.where(g == 0, first, tl.where(g == 1, second, tl.num_programs(0)))
         base = tl.where(g == 0, 0, tl.where(g == 1, base_h, base_w))
         return g, program - begin, end - begin, base.to(INT)
 
@@ -488,9 +648,12 @@ def _sizes(g, C, T, H, W, GATES: tl.constexpr):
     if GATES == 1:
         return T, H, W, C
     else:
-        return (tl.where(g == 0, C, T), tl.where(g == 0, H,
-                                                 C), tl.where(g == 2, H, W),
-                tl.where(g == 0, T, tl.where(g == 1, H, W)))
+        return (
+            tl.where(g == 0, C, T),
+            tl.where(g == 0, H, C),
+            tl.where(g == 2, H, W),
+            tl.where(g == 0, T, tl.where(g == 1, H, W)),
+        )
 
 
 @triton.jit
@@ -535,8 +698,16 @@ def _neighbours(i, e1, e2, e3, begin, inside, k1, k2, k3):
     i2 = (i // e3 % e2)[None, :] + k2 - 1
     i3 = (i % e3)[None, :] + k3 - 1
     # The last five of the 32 have k1 = 3.
-    mask = (inside[None, :] & (k1 < 3) & (i1 >= 0) & (i1 < e1) & (i2 >= 0) &
-            (i2 < e2) & (i3 >= 0) & (i3 < e3))
+    mask = (
+        inside[None, :]
+        & (k1 < 3)
+        & (i1 >= 0)
+        & (i1 < e1)
+        & (i2 >= 0)
+        & (i2 < e2)
+        & (i3 >= 0)
+        & (i3 < e3)
+    )
     return begin + (i1 * e2 + i2) * e3 + i3, mask
 
 
@@ -553,17 +724,39 @@ def _sigmoid(normed, scale, shift, g):
 
 
 @triton.jit
-def conv_kernel(pooled, weight, scale, shift, stats, moments, response, gates,
-                N, C, T, length, base_h, base_w, first, second, steps, rows,
-                eps, H: tl.constexpr, W: tl.constexpr, GATES: tl.constexpr,
-                INT: tl.constexpr):
+def conv_kernel(
+    pooled,
+    weight,
+    scale,
+    shift,
+    stats,
+    moments,
+    response,
+    gates,
+    N,
+    C,
+    T,
+    length,
+    base_h,
+    base_w,
+    first,
+    second,
+    steps,
+    rows,
+    eps,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    GATES: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Convolve the pooled maps; with ``stats``, norm and sigmoid as well.
 
     Without them, ``moments`` gets the count, mean and sum of squared
     deviations of each program's responses, for :func:`norm_kernel`.
     """
-    g, program, programs, base = _gate_of_program(first, second, base_h,
-                                                  base_w, GATES, INT)
+    g, program, programs, base = _gate_of_program(
+        first, second, base_h, base_w, GATES, INT
+    )
     e1, e2, e3, pooled_size = _sizes(g, C, T, H, W, GATES)
     k1, k2, k3, tap, w_max, w_sum = _taps(weight, g, pooled_size, GATES)
     count = tl.cast(0.0, tl.float32)
@@ -581,9 +774,7 @@ def conv_kernel(pooled, weight, scale, shift, stats, moments, response, gates,
             tl.store(response + at, v, mask=inside)
         if moments is None:
             normed, deviation = _norm(v, stats, g, eps)
-            tl.store(gates + at,
-                     _sigmoid(normed, scale, shift, g),
-                     mask=inside)
+            tl.store(gates + at, _sigmoid(normed, scale, shift, g), mask=inside)
         else:
             # Chan's update, as E[v^2] - E[v]^2 would cancel. Masked elements
             # are zero.
@@ -592,8 +783,9 @@ def conv_kernel(pooled, weight, scale, shift, stats, moments, response, gates,
             spread = tl.where(inside, v - centre, 0.0)
             together = tl.maximum(count + number, 1.0)
             delta = centre - mean
-            squares += (tl.sum(spread * spread, 0) + delta * delta *
-                        (count * number / together))
+            squares += tl.sum(spread * spread, 0) + delta * delta * (
+                count * number / together
+            )
             mean += delta * (number / together)
             count += number
     if moments is not None:
@@ -604,14 +796,34 @@ def conv_kernel(pooled, weight, scale, shift, stats, moments, response, gates,
 
 
 @triton.jit
-def norm_kernel(response, moments, scale, shift, stats, gates, N, C, T, base_h,
-                base_w, first, second, steps, rows, eps, H: tl.constexpr,
-                W: tl.constexpr, GATES: tl.constexpr, ROWS: tl.constexpr,
-                INT: tl.constexpr):
+def norm_kernel(
+    response,
+    moments,
+    scale,
+    shift,
+    stats,
+    gates,
+    N,
+    C,
+    T,
+    base_h,
+    base_w,
+    first,
+    second,
+    steps,
+    rows,
+    eps,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    GATES: tl.constexpr,
+    ROWS: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Norm by the statistics of the batch, written to ``stats [G, 2]``, and
     sigmoid."""
-    g, program, programs, base = _gate_of_program(first, second, base_h,
-                                                  base_w, GATES, INT)
+    g, program, programs, base = _gate_of_program(
+        first, second, base_h, base_w, GATES, INT
+    )
     e1, e2, e3, _ = _sizes(g, C, T, H, W, GATES)
     row = tl.arange(0, ROWS)
     moments += (g * rows + row) * 3
@@ -631,21 +843,39 @@ def norm_kernel(response, moments, scale, shift, stats, gates, N, C, T, base_h,
         i, begin, inside = _item(item, N, e1, e2, e3, base)
         at = begin + i
         v = tl.load(response + at, mask=inside, other=0.0)
-        tl.store(gates + at,
-                 _sigmoid((v - mean) * deviation, scale, shift, g),
-                 mask=inside)
+        tl.store(
+            gates + at, _sigmoid((v - mean) * deviation, scale, shift, g), mask=inside
+        )
 
 
 @triton.jit
-def grad_gate_kernel(products, response, scale, shift, stats, grad_norm, sums,
-                     N, C, T, base_h, base_w, first, second, steps, rows, eps,
-                     H: tl.constexpr, W: tl.constexpr, GATES: tl.constexpr,
-                     INT: tl.constexpr):
+def grad_gate_kernel(
+    products,
+    response,
+    scale,
+    shift,
+    stats,
+    grad_norm,
+    sums,
+    N,
+    C,
+    T,
+    base_h,
+    base_w,
+    first,
+    second,
+    steps,
+    rows,
+    eps,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    GATES: tl.constexpr,
+    INT: tl.constexpr,
+):
     """From the sums of ``gradient * x`` along a gate's axis to the gradient of
     its norm's output, and each program's two ``sums`` of it: alone, and times
     the normed response."""
-    g, program, _, base = _gate_of_program(first, second, base_h, base_w,
-                                           GATES, INT)
+    g, program, _, base = _gate_of_program(first, second, base_h, base_w, GATES, INT)
     e1, e2, e3, _ = _sizes(g, C, T, H, W, GATES)
     alone = tl.zeros([BLOCK], tl.float32)
     times = tl.zeros([BLOCK], tl.float32)
@@ -668,20 +898,45 @@ def grad_gate_kernel(products, response, scale, shift, stats, grad_norm, sums,
 
 
 @triton.jit
-def grad_conv_kernel(grad_norm, sums, response, pooled, weight, scale, stats,
-                     grads, grad_weight, grad_affine, N, C, T, pooled_length,
-                     length, base_h, base_w, first, second, steps, rows, eps,
-                     H: tl.constexpr, W: tl.constexpr, GATES: tl.constexpr,
-                     BATCH_STATS: tl.constexpr, ROWS: tl.constexpr,
-                     INT: tl.constexpr):
+def grad_conv_kernel(
+    grad_norm,
+    sums,
+    response,
+    pooled,
+    weight,
+    scale,
+    stats,
+    grads,
+    grad_weight,
+    grad_affine,
+    N,
+    C,
+    T,
+    pooled_length,
+    length,
+    base_h,
+    base_w,
+    first,
+    second,
+    steps,
+    rows,
+    eps,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    GATES: tl.constexpr,
+    BATCH_STATS: tl.constexpr,
+    ROWS: tl.constexpr,
+    INT: tl.constexpr,
+):
     """Through norm and convolution.
 
     ``grads [2, length]`` become the gradients of the maxima and the sums,
     ``grad_weight [G, rows, 2, 27]`` each program's part of the gradient of the
     kernel, ``grad_affine [G, 2]`` those of scale and shift.
     """
-    g, program, programs, base = _gate_of_program(first, second, base_h,
-                                                  base_w, GATES, INT)
+    g, program, programs, base = _gate_of_program(
+        first, second, base_h, base_w, GATES, INT
+    )
     e1, e2, e3, pooled_size = _sizes(g, C, T, H, W, GATES)
     k1, k2, k3, tap, w_max, w_sum = _taps(weight, g, pooled_size, GATES)
     row = tl.arange(0, ROWS)
@@ -703,13 +958,13 @@ def grad_conv_kernel(grad_norm, sums, response, pooled, weight, scale, stats,
         i, begin, inside = _item(item, N, e1, e2, e3, base)
         at = begin + i
         # The outputs that an input reaches lie opposite to its taps.
-        near, mask = _neighbours(i, e1, e2, e3, begin, inside, 2 - k1, 2 - k2,
-                                 2 - k3)
+        near, mask = _neighbours(i, e1, e2, e3, begin, inside, 2 - k1, 2 - k2, 2 - k3)
         mask &= k1 < 3
         v = tl.load(grad_norm + near, mask=mask, other=0.0)
         if BATCH_STATS:
             normed, deviation = _norm(
-                tl.load(response + near, mask=mask, other=0.0), stats, g, eps)
+                tl.load(response + near, mask=mask, other=0.0), stats, g, eps
+            )
             v = tl.where(mask, v - alone - normed * times, 0.0)
         else:
             deviation = tl.rsqrt(tl.load(stats + g * 2 + 1) + eps)
@@ -722,6 +977,6 @@ def grad_conv_kernel(grad_norm, sums, response, pooled, weight, scale, stats,
         part_sum += v * total[None, :]
     grad_weight += (g * rows + program) * 54 + tap
     tl.store(grad_weight, tl.sum(part_max, 1, keep_dims=True), mask=k1 < 3)
-    tl.store(grad_weight + 27,
-             tl.sum(part_sum, 1, keep_dims=True) / pooled_size,
-             mask=k1 < 3)
+    tl.store(
+        grad_weight + 27, tl.sum(part_sum, 1, keep_dims=True) / pooled_size, mask=k1 < 3
+    )

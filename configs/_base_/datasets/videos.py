@@ -6,11 +6,7 @@ num_segments = 8
 # testing it is an error.
 train_pipeline = [
     dict(type='ReadableDecordInit', on_error='skip'),
-    dict(
-        type='SampleFrames',
-        clip_len=1,
-        frame_interval=1,
-        num_clips=num_segments),
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=num_segments),
     dict(type='ReadableDecordDecode', on_error='skip'),
     dict(type='Resize', scale=(320, 240), keep_ratio=False),
     dict(
@@ -19,11 +15,12 @@ train_pipeline = [
         scales=(1, 0.875, 0.75, 0.66),
         random_crop=False,
         max_wh_scale_gap=1,
-        num_fixed_crops=13),
+        num_fixed_crops=13,
+    ),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
     dict(type='Flip', flip_ratio=0.5),
     dict(type='FormatShape', input_format='NCHW'),
-    dict(type='PackActionInputs')
+    dict(type='PackActionInputs'),
 ]
 # The authors' protocol: one clip, centre crop 240 of 240 x 320. `protocol` of
 # the dataset names another one: efficient or accurate.
@@ -34,13 +31,14 @@ test_pipeline = [
         clip_len=1,
         frame_interval=1,
         num_clips=num_segments,
-        test_mode=True),
+        test_mode=True,
+    ),
     dict(type='ReadableDecordDecode'),
     dict(type='Resize', scale=(320, 240), keep_ratio=False),
     dict(type='CenterCrop', crop_size=240),
     dict(type='FormatShape', input_format='NCHW'),
     # The file's name, for whoever reads what `mim test --dump` writes
-    dict(type='PackActionInputs', meta_keys=('filename', 'frame_dir'))
+    dict(type='PackActionInputs', meta_keys=('filename', 'frame_dir')),
 ]
 
 loader = dict(batch_size=10, num_workers=8, persistent_workers=True)
@@ -48,11 +46,13 @@ dataset = dict(type='GuidedVideoDataset')
 train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(pipeline=train_pipeline, **dataset),
-    **loader)
+    **loader,
+)
 val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(pipeline=test_pipeline, test_mode=True, **dataset),
-    **loader)
+    **loader,
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='AccMetric')

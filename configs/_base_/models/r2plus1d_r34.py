@@ -6,4 +6,6 @@ model = dict(
     backbone=dict(
         type='AIAResNet2Plus1d',
         norm_cfg=dict(type='BN3d'),
-        plugins=[dict(cfg=dict(type='CinST'), position='after_norm2')]))
+        plugins=[dict(cfg=dict(type='CinST'), position='after_norm2')],
+    )
+)

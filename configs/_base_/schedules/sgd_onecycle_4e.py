@@ -4,16 +4,15 @@ max_epochs = 4
 max_lr = 0.02
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop',
-    max_epochs=max_epochs,
-    val_begin=1,
-    val_interval=1)
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_begin=1, val_interval=1
+)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=max_lr, momentum=0.9, weight_decay=1e-4),
-    clip_grad=dict(max_norm=20, norm_type=2))
+    clip_grad=dict(max_norm=20, norm_type=2),
+)
 param_scheduler = [
     dict(
         type='OneCycleLR',
@@ -21,5 +20,6 @@ param_scheduler = [
         total_steps=max_epochs,
         pct_start=0.3,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    )
 ]
