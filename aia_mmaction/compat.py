@@ -24,6 +24,8 @@ DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
 
 class Repair(NamedTuple):
+    """What is broken, how to see that, and the mend."""
+
     name: str
     breakage: str
     is_broken: Callable[[], bool]
@@ -150,7 +152,7 @@ def _testing_views_break() -> bool:
 def _give_modules_get() -> None:
 
     def get(self, name: str, default=None):
-        """What ``Recognizer2D`` asks its backbone for ``max_testing_views``"""
+        """What ``Recognizer2D`` asks its backbone for ``max_testing_views``."""
         return getattr(self, name, default)
 
     BaseModule.get = get

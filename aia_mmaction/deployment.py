@@ -85,7 +85,8 @@ def to_torchscript(model: nn.Module, inputs: Tensor, path: Path) -> None:
 
 def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
     """Write an ONNX model from ``inputs`` to ``scores``, for batches of any
-    size."""
+    size.
+    """
     options = {}
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options['dynamo'] = False  # the other one needs onnxscript
@@ -103,14 +104,17 @@ def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
 
 
 def load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
+    """The function that a ``.pt2`` file holds."""
     return torch.export.load(path).module()
 
 
 def load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
+    """The function that a ``.ts`` file holds."""
     return torch.jit.load(str(path))
 
 
 def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    """The function that a ``.onnx`` file holds, run by onnxruntime."""
     from onnxruntime import InferenceSession
 
     session = InferenceSession(str(path), providers=['CPUExecutionProvider'])

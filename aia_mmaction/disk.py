@@ -1,5 +1,6 @@
 """Changes of installed files that ``doctor --fix`` makes and ``--undo`` takes
-back."""
+back.
+"""
 
 import importlib.util
 import shutil
@@ -18,6 +19,7 @@ class Edit(NamedTuple):
     new: str
 
     def file(self) -> Path:
+        """The installed file."""
         root = Path(importlib.util.find_spec(self.package).origin).parent
         return root / self.path
 
@@ -30,12 +32,15 @@ class Edit(NamedTuple):
         )
 
     def is_made(self) -> bool:
+        """Whether the replacement is there."""
         return self.file().exists() and self.new in self._text()
 
     def make(self) -> None:
+        """Write the replacement."""
         self._rewrite(self.old, self.new)
 
     def undo(self) -> None:
+        """Write back what was there before."""
         self._rewrite(self.new, self.old)
 
     def _text(self) -> str:

@@ -144,6 +144,7 @@ def report() -> Tuple[str, bool]:
 
 
 def fix() -> str:
+    """Repair on disk what can be; return what was done."""
     done = []
     try:
         if drn.is_missing():
@@ -157,11 +158,12 @@ def fix() -> str:
         raise SystemExit(
             f'doctor: expected to write {_places()}, got {error}. Run it as a '
             'user who may, or delete what is in the way.'
-        )
+        ) from error
     return '\n'.join(done) or 'Nothing to fix on disk.'
 
 
 def undo() -> str:
+    """Take back what :func:`fix` did; return what was done."""
     done = []
     if drn.is_stub():
         drn.remove_stub()
@@ -180,6 +182,7 @@ def _places() -> str:
 
 
 def main(args: Optional[List[str]] = None) -> int:
+    """Report, fix or undo; return 1 if a problem is left."""
     parser = argparse.ArgumentParser(
         prog='python -m aia_mmaction.doctor',
         description=__doc__,

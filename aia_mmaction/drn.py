@@ -47,6 +47,7 @@ def is_stub() -> bool:
 
 
 def stub_in_memory() -> None:
+    """Put empty modules where mmaction2 looks for the missing ones."""
     name = 'mmaction.models.localizers.drn'
     package, module = ModuleType(name), ModuleType(f'{name}.drn')
     package.__path__ = []
@@ -69,4 +70,5 @@ def write_stub() -> None:
 
 
 def remove_stub() -> None:
+    """Delete what :func:`write_stub` wrote."""
     shutil.rmtree(folder())

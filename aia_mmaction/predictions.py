@@ -151,7 +151,7 @@ def read_list(path: Path) -> List[str]:
     try:
         lines = Path(path).read_text(encoding='utf-8').splitlines()
     except UnicodeDecodeError as error:
-        raise DumpError(f'{path}: expected a list of videos, got {error}.')
+        raise DumpError(f'{path}: expected a list of videos, got {error}.') from error
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DumpError(f'{path}: expected a list of videos, got none.')
@@ -159,7 +159,7 @@ def read_list(path: Path) -> List[str]:
 
 
 def _by_listed_name(paths: Sequence[str], listed: Sequence[str]) -> Dict[str, int]:
-    """Which path has a listed name at its end: data/videos/a/b.mp4, a/b.mp4"""
+    """Which path has a listed name at its end: data/videos/a/b.mp4, a/b.mp4."""
     found = {}
     depths = {len(PurePosixPath(name).parts) for name in listed}
     listed = set(listed)

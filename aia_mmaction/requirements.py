@@ -17,6 +17,8 @@ REQUIRED = {
 
 
 class Problem(NamedTuple):
+    """What is wrong with an installation, and the command that mends it."""
+
     what: str
     remedy: str
 

@@ -66,7 +66,8 @@ class _ArrayName:
 
 def _empty_array(*args) -> np.ndarray:
     """The array that a pickle begins with and then fills, see NumPy's
-    ``_reconstruct``; the arguments are always these."""
+    ``_reconstruct``; the arguments are always these.
+    """
     return _MULTIARRAY._reconstruct(np.ndarray, (0,), b'b')
 
 

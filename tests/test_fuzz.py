@@ -1,5 +1,6 @@
 """Files that were cut off or changed: an error that names them, or a result;
-never a hang, another error, or half an output."""
+never a hang, another error, or half an output.
+"""
 
 import itertools
 import random
@@ -24,8 +25,8 @@ from .tools.test_prepare import (
 
 sys.path.insert(0, str(REPO / 'tools'))
 sys.path.insert(0, str(REPO / 'tools/data'))
-import annotations  # noqa: E402
-import convert_official_checkpoint as converter  # noqa: E402
+import annotations
+import convert_official_checkpoint as converter
 
 SECONDS = 10  # per test; a single file must take less than that
 PIECES = [

@@ -1,4 +1,4 @@
-"""What attention costs: time, memory, compilation, against the plain network.
+r"""What attention costs: time, memory, compilation, against the plain network.
 
 Each variant is timed in turn, round after round, so that a machine that slows
 down slows all of them; the table gives medians and, in brackets, the ratio to
@@ -9,16 +9,16 @@ it is timed on.
 Examples:
     # networks: inference, training step, bytes kept, peak memory
     python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py
-    python tools/benchmark.py network configs/tsn_r50_cinst_sthv1.py \\
-        configs/tsm_r50_cinst_sthv1_16f.py --impl auto compiled \\
+    python tools/benchmark.py network configs/tsn_r50_cinst_sthv1.py \
+        configs/tsm_r50_cinst_sthv1_16f.py --impl auto compiled \
         --json cpu.json --plot cpu.png
     # on a GPU, as it is trained
-    python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py \\
+    python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py \
         --device cuda --batch 16 --amp float16 --channels-last
     # one layer, in the four stages of a ResNet, against the copy bandwidth
     python tools/benchmark.py layer --layers CinST STinC
     # how the ratio scales: one axis at a time
-    python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \\
+    python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \
         --batches 1 2 4 --frames 4 8 16 --sizes 112 224
 """
 
@@ -210,7 +210,8 @@ def build(cfg, impl, setting, frames):
 
 def verify(name, model, x, setting):
     """Compare the attention layers with the reference on the shapes that they
-    see, in the mode that they are in; or end the program."""
+    see, in the mode that they are in; or end the program.
+    """
     seen = {}
 
     def remember(layer, args):
@@ -293,7 +294,7 @@ def measure_kept(models, x, setting):
         weights = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
         storages = {}
 
-        def pack(t):
+        def pack(t, storages=storages):
             storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
             return t
 
@@ -307,7 +308,8 @@ def measure_kept(models, x, setting):
 
 def measure_peak(models, x, setting):
     """Bytes allocated at the worst moment of a training step, above those
-    before it."""
+    before it.
+    """
     peak = {}
     for name, model in models.items():
         model.train()

@@ -1,4 +1,4 @@
-"""Convert a checkpoint of the AIA authors to MMAction2's layout, or back.
+r"""Convert a checkpoint of the AIA authors to MMAction2's layout, or back.
 
 TSN (`C2D`) and TSM, ResNet-50 and ResNet-101, each of the paper's ten modules
 or none. Backbone, depth and module are read off the key names, and the
@@ -17,11 +17,11 @@ line, to --label-order. V2 is sorted in both and needs none.
 Only weights are carried over, no training state.
 
 Examples:
-    python tools/convert_official_checkpoint.py authors.pth.tar aia.pth \\
+    python tools/convert_official_checkpoint.py authors.pth.tar aia.pth \
         --module CinST
-    python tools/convert_official_checkpoint.py authors.pth.tar aia.pth \\
+    python tools/convert_official_checkpoint.py authors.pth.tar aia.pth \
         --module CinST --label-order something-something-v1-labels.csv
-    python tools/convert_official_checkpoint.py epoch_50.pth authors.pth.tar \\
+    python tools/convert_official_checkpoint.py epoch_50.pth authors.pth.tar \
         --reverse
 """
 
@@ -502,13 +502,13 @@ def read_checkpoint(path):
                 f'{path}: expected tensors and plain values, got a pickle of '
                 f'{refused[1]}, which could run code. If you trust the file, '
                 'load it where it was made and save only its state_dict.'
-            )
+            ) from error
         raise SystemExit(
             f'{path}: expected a checkpoint of torch.save, got a file that '
             f'torch.load cannot read ({type(error).__name__}: '
             f'{str(error).strip().splitlines()[0][:80] if str(error) else ""}'
             '). It may be truncated: compare its size, and get it again.'
-        )
+        ) from error
     if isinstance(file, dict) and 'state_dict' not in file:
         file = dict(state_dict=file)
     state_dict = file['state_dict'] if isinstance(file, dict) else None
@@ -542,11 +542,11 @@ def read_labels(path):
         raise SystemExit(
             f'{path}: expected class names in UTF-8, got {error}. Is it the '
             'label file? Save it as UTF-8.'
-        )
+        ) from error
     except OSError as error:
         raise SystemExit(
             f'{path}: expected a label file, got {error.strerror}. Check the path.'
-        )
+        ) from error
     labels = [line.rstrip() for line in text.split('\n')]
     if text.endswith('\n'):
         labels.pop()
@@ -600,7 +600,7 @@ def write_checkpoint(checkpoint, dst, recognizer=None):
             f'{dst}: expected to write a checkpoint there and to load it, '
             f'got {type(error).__name__}: {error}. Make sure that the folder '
             'can be written to and has space left.'
-        )
+        ) from error
 
 
 def as_code(value):
@@ -680,7 +680,7 @@ def main():
                 file['state_dict'], args.module, labels
             )
     except ConversionError as error:
-        raise SystemExit(f'{args.src}: {error}')
+        raise SystemExit(f'{args.src}: {error}') from error
     report(args.src, file, network, args)
     write_checkpoint(converted, args.dst, recognizer)
     print(f'Wrote {args.dst}')

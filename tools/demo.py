@@ -28,7 +28,7 @@ from motion_pairs import (
 )
 
 matplotlib.use('Agg')
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 MODELS = {
     'TSN-R18': 'tsn_r18_motion-pairs.py',

@@ -1,4 +1,4 @@
-"""How good dumps of `mim test --dump` are, alone, together and compared.
+r"""How good dumps of `mim test --dump` are, alone, together and compared.
 
 Prints top-1, top-5 and mean class accuracy with 95 % bootstrap intervals (of
 resampled videos) for each dump and for their weighted mean. With --against,
@@ -7,7 +7,7 @@ largest differences.
 
 Examples:
     python tools/ensemble.py cinst_8f.pkl stinc_16f.pkl --weights 1 2
-    python tools/ensemble.py cinst.pkl --against plain.pkl \\
+    python tools/ensemble.py cinst.pkl --against plain.pkl \
         --labels data/sthv2/labels.txt
 """
 

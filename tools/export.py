@@ -1,4 +1,4 @@
-"""Export a recognizer for deployment, and check it against the original.
+r"""Export a recognizer for deployment, and check it against the original.
 
 The file takes pixels as the config's test pipeline gives them (uint8, 0 to
 255; [N, M, 3, H, W], or [N, M, 3, T, H, W] for 3-D networks), for any batch
@@ -8,7 +8,7 @@ is written only if it gives the scores of the original.
 
 Examples:
     python tools/export.py configs/tsm_r50_cinst_sthv1.py epoch_50.pth a.onnx
-    python tools/export.py configs/tsn_r50_stinc_sthv2.py epoch_50.pth a.pt2 \\
+    python tools/export.py configs/tsn_r50_stinc_sthv2.py epoch_50.pth a.pt2 \
         --fuse-conv-bn
 """
 

@@ -1,4 +1,4 @@
-"""Write a leaderboard's file from what `mim test --dump` wrote.
+r"""Write a leaderboard's file from what `mim test --dump` wrote.
 
 - sthv1: `id;label text` per line
 - sthv2: `id;p1;p2;p3;p4;p5`, the five most probable classes
@@ -10,11 +10,11 @@ one to one. Several dumps, e.g. of CinST and STinC with 8 and 16 frames, are
 averaged.
 
 Examples:
-    python tools/submit.py sthv2 cinst_8f.pkl stinc_16f.pkl \\
+    python tools/submit.py sthv2 cinst_8f.pkl stinc_16f.pkl \
         --list data/sthv2/sthv2_test_list_videos.txt --out submission.csv
-    python tools/submit.py sthv1 pred.pkl --weights 1 --out submission.csv \\
+    python tools/submit.py sthv1 pred.pkl --weights 1 --out submission.csv \
         --list data/sthv1/sthv1_test_list_rawframes.txt
-    python tools/submit.py epic --verbs verbs.pkl --nouns nouns.pkl \\
+    python tools/submit.py epic --verbs verbs.pkl --nouns nouns.pkl \
         --list data/epic/test.txt --out test.json
 """
 

@@ -1,4 +1,4 @@
-"""Show what the attention of a network opens and shuts in a video.
+r"""Show what the attention of a network opens and shuts in a video.
 
 For each stage the attention of its last block is shown: the C gate over the
 frames, and the gates of T, H and W as one map. Colours go from the smallest
@@ -11,12 +11,12 @@ as a moving picture (.gif, .mp4). With --plain also a sheet of the Grad-CAM of
 a network without attention and of this one (_plain_and_aia.png).
 
 Examples:
-    python tools/visualize_attention.py configs/tsm_r50_cinst_sthv2.py \\
+    python tools/visualize_attention.py configs/tsm_r50_cinst_sthv2.py \
         best.pth data/sthv2/videos/1.webm --labels data/sthv2/labels.txt
-    python tools/visualize_attention.py configs/tsm_r50_cinst_sthv1.py \\
+    python tools/visualize_attention.py configs/tsm_r50_cinst_sthv1.py \
         best.pth data/sthv1/rawframes/1 --stages 2 3 --out-dir pictures
-    python tools/visualize_attention.py \\
-        configs/tsn_r18_cinst_motion-pairs.py aia.pth clip.avi \\
+    python tools/visualize_attention.py \
+        configs/tsn_r18_cinst_motion-pairs.py aia.pth clip.avi \
         --plain configs/tsn_r18_motion-pairs.py plain.pth
 """
 

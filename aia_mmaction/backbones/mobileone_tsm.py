@@ -7,6 +7,8 @@ try:
 except ImportError:  # it is mmpretrain's MobileOne
 
     class MobileOneTSM:
+        """Says what is missing to whoever builds it."""
+
         def __init__(self, *args, **kwargs) -> None:
             raise ImportError(
                 'AIAMobileOneTSM: expected mmpretrain, which '

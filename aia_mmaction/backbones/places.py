@@ -31,6 +31,7 @@ class PluggedActivation(nn.Module):
         self.after_conv = nn.Sequential()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attention after the norm, the activation, attention after that."""
         *layers, last = [*self.after_norm] or [None]
         # A hook of the last layer sees what comes out of it alone.
         if (

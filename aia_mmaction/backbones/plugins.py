@@ -53,7 +53,8 @@ class Plugin(NamedTuple):
         cls, entry: dict, num_stages: int, pathways: Sequence[str] = ('',)
     ) -> 'Plugin':
         """Validate an entry for a network of so many stages and these
-        pathways."""
+        pathways.
+        """
         if not isinstance(entry, dict) or 'cfg' not in entry:
             raise TypeError(
                 "plugins: expected entries like dict(cfg=dict(type='CinST'), "

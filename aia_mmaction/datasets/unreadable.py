@@ -53,11 +53,13 @@ class Failures:
         return self  # a copied pipeline reads the same files
 
     def draw(self) -> None:
+        """Count a video that is about to be read."""
         with self._draws.get_lock():
             self._draws.value += 1
 
     @property
     def draws(self) -> int:
+        """How many videos were read, by all workers."""
         return self._draws.value
 
     def add(self, name: str) -> List[str]:
@@ -101,6 +103,7 @@ class ReadableMixin:
         self.failures = Failures() if on_error == 'skip' else None
 
     def transform(self, results: Dict) -> Optional[Dict]:
+        """Read, or do what ``on_error`` says."""
         if results.get('unreadable'):
             return self._blank(results)
         if self.failures is not None:
@@ -148,7 +151,8 @@ class ReadableMixin:
 
     def _blank(self, results: Dict) -> Dict:
         """Black frames where frames are chosen, and something to choose from
-        where they are not yet."""
+        where they are not yet.
+        """
         results['unreadable'] = True
         if 'frame_inds' not in results:
             results.update(total_frames=1, avg_fps=1.0, video_reader=None)

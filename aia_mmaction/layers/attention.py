@@ -75,6 +75,7 @@ class ContextAttention(nn.Module):
                 self.add_module(f'gate_{axis.lower()}', gate)
 
     def init_weights(self) -> None:
+        """Initialise each gate as an inner, lone or outer one."""
         for gate in self.children():
             gate.init_weights()
 
@@ -201,6 +202,7 @@ class ContextAttention(nn.Module):
         check_whole_clips(x, self.num_segments, self)
 
     def extra_repr(self) -> str:
+        """The arguments, for ``print(model)``."""
         return f'num_segments={self.num_segments}, impl={self.impl!r}'
 
 

@@ -32,6 +32,7 @@ class ContextGate(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
+        """Kaiming-normal or, as an outer gate, Xavier-normal; norm of 1 and 0."""
         init = xavier_init if self.outer else kaiming_init
         init(self.conv, distribution='normal')
         constant_init(self.norm, val=1, bias=0)

@@ -54,6 +54,7 @@ class ParallelAttention(nn.Module):
         )
 
     def init_weights(self) -> None:
+        """Initialise each branch in its own way."""
         for branch in self.branches:
             branch.init_weights()
 

@@ -5,7 +5,8 @@ from torch import Tensor
 
 def to_clips(x: Tensor, num_segments: int) -> Tensor:
     """``[N * num_segments, C, H, W]`` as ``[N, C, T, H, W]``; that shape as
-    it is."""
+    it is.
+    """
     if x.dim() == 5:
         return x
     # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]

@@ -272,7 +272,8 @@ def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool, share: float) -> _Ga
 
 def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
     """What is small and slow to compute again, in two tensors of one axis:
-    the pooled volumes and responses, and the places of the maxima."""
+    the pooled volumes and responses, and the places of the maxima.
+    """
     if not gates:
         dtype = torch.promote_types(x.dtype, torch.float32)
         return x.new_empty(0, dtype=dtype), x.new_empty(0, dtype=place_type(x))

@@ -26,7 +26,8 @@ def deviations(
     activations: Sequence[Optional[nn.Module]] = (None, nn.ReLU(inplace=True)),
 ) -> Dict[str, float]:
     """The :func:`relative_errors` beyond :data:`TOLERANCES`, by itself and
-    with a ReLU behind the layer, unless other activations are given."""
+    with a ReLU behind the layer, unless other activations are given.
+    """
     value, gradient = TOLERANCES[x.dtype]
     bounds = dict(
         output=value, inference=value, x=gradient, parameters=gradient, buffers=value

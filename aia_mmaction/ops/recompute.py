@@ -21,7 +21,8 @@ class Kept(NamedTuple):
 
     def differentiable(self, tensors: List[Tensor]) -> Tensor:
         """The input as a function of what the norm saw, from :attr:`tensors`
-        as autograd gives them back."""
+        as autograd gives them back.
+        """
         if self.eps is None:
             return tensors[0]
         x, weight, bias, *stats = tensors

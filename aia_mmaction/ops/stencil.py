@@ -42,12 +42,14 @@ def conv(
 
 
 def scale_and_shift(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+    """``x * slope + offset``."""
     return torch.addcmul(offset, x, slope)
 
 
 def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     """Gradient ``[2, 3, 3, 3]`` of the kernel of one gate, from its input
-    ``[N, 2, D1, D2, D3]`` and the gradient of its output."""
+    ``[N, 2, D1, D2, D3]`` and the gradient of its output.
+    """
     images = _blocks(volume)
     block, halo = _block(volume.shape[2])
     grad = _to_blocks(grad, block, 0)
@@ -112,7 +114,8 @@ def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
 def _banded(volume: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     """D1 is cut into blocks, a batch of images ``D2 x D3`` whose channels are
     the slices of a block, so that a slice and its two neighbours are three
-    channels of one image."""
+    channels of one image.
+    """
     n, _, d1, d2, d3 = volume.shape
     band = _band(weight, d1)
     if bias is not None:
@@ -133,7 +136,8 @@ def _blocks(volume: Tensor) -> Tensor:
 def _to_blocks(volume: Tensor, block: int, halo: int) -> Tensor:
     """``[N, I, D1, D2, D3]`` to ``[N * blocks, I * (block + 2 * halo), D2,
     D3]``, with ``halo`` slices of the neighbours at each end, zeros beyond
-    the volume."""
+    the volume.
+    """
     d1 = volume.shape[2]
     blocks = -(-d1 // block)
     if blocks == 1:

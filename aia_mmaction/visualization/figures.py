@@ -31,6 +31,7 @@ class Panel(NamedTuple):
     heat: Optional[np.ndarray] = None
 
     def label(self) -> str:
+        """The title, and the range of the heat map."""
         if self.heat is None:
             return self.title
         return f'{self.title}\n{self.heat.min():.2f} – {self.heat.max():.2f}'

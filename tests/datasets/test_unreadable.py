@@ -65,7 +65,7 @@ class TestTraining:
         data = dataset(videos, BAD, pipeline)
         with pytest.raises(TooManyUnreadable, match='at most 0.20%') as error:
             data[0]
-        names = {line for line in str(error.value).splitlines()[1:-1]}
+        names = set(str(error.value).splitlines()[1:-1])
         assert names <= {str(videos / name) for name in BAD}
         assert '3 of 3' in str(error.value)
 

@@ -110,7 +110,8 @@ def assert_close(got, expected, dtype):
 @given(st.data())
 def test_outputs_and_gradients(impl, data):
     """Each output is its input times a gate between 0 and 1, and gradients
-    reach the input and every weight."""
+    reach the input and every weight.
+    """
     layer, num_segments = data.draw(layers(impl))
     x = data.draw(inputs(num_segments)).requires_grad_()
     out = attend(layer, x)

@@ -13,12 +13,12 @@ import torch
 
 pytest.importorskip('triton')
 
-import aia_mmaction.ops.triton  # noqa: E402
-from aia_mmaction import ChannelContext, CinST, STinC, ops  # noqa: E402
-from aia_mmaction.ops import fused  # noqa: E402
-from aia_mmaction.ops.library import reference_attention  # noqa: E402
-from aia_mmaction.ops.parity import deviations  # noqa: E402
-from aia_mmaction.ops.triton import attention, kernels  # noqa: E402
+import aia_mmaction.ops.triton
+from aia_mmaction import ChannelContext, CinST, STinC, ops
+from aia_mmaction.ops import fused
+from aia_mmaction.ops.library import reference_attention
+from aia_mmaction.ops.parity import deviations
+from aia_mmaction.ops.triton import attention, kernels
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -45,7 +45,7 @@ def random(*shape, dtype=torch.float32):
 
 
 def parameters(layer, train):
-    """``weight, scale, shift, stats``"""
+    """``weight, scale, shift, stats``."""
     gates = len(''.join(layer))
     stats = torch.stack([torch.randn(gates) * 0.1, torch.rand(gates) + 0.5], 1)
     return (
@@ -153,13 +153,12 @@ def frames(n, c, t, h, w, **kwargs):
 LAYOUTS = {
     'clips': random,
     'frames': frames,
-    'channels_last': lambda *shape: frames(
-        *shape, memory_format=torch.channels_last),
-    'slice': lambda n, c, t, h, w: random(n, c + 1, t, 2 * h, w + 2)
-    [:, 1:, :, ::2, 1:-1],
-    'transposed': lambda n, c, t, h, w: random(n, t, c, w, h).permute(
-        0, 2, 1, 4, 3)
-}  # yapf: disable
+    'channels_last': lambda *shape: frames(*shape, memory_format=torch.channels_last),
+    'slice': lambda n, c, t, h, w: random(n, c + 1, t, 2 * h, w + 2)[
+        :, 1:, :, ::2, 1:-1
+    ],
+    'transposed': lambda n, c, t, h, w: random(n, t, c, w, h).permute(0, 2, 1, 4, 3),
+}
 
 train_and_eval = pytest.mark.parametrize('train', [True, False], ids=['train', 'eval'])
 every_layer = pytest.mark.parametrize('layer', LAYERS, ids='_'.join)
@@ -209,10 +208,11 @@ class TestParity:
 
 
 @runs_kernels
-@pytest.mark.parametrize('grad', [
-    lambda *shape: random(1, 1, 1, 1, 1).expand(shape),
-    LAYOUTS['channels_last']
-], ids=['expanded', 'channels_last'])  # yapf: disable
+@pytest.mark.parametrize(
+    'grad',
+    [lambda *shape: random(1, 1, 1, 1, 1).expand(shape), LAYOUTS['channels_last']],
+    ids=['expanded', 'channels_last'],
+)
 def test_gradients_of_another_layout(grad):
     shape = 2, 4, 3, 5, 3
     check(('C', 'THW'), frames(*shape), train=False, grad=grad(*shape))
@@ -331,8 +331,7 @@ def test_compiles_for_cuda(tmp_path):
     triton = pytest.importorskip('triton', minversion='3.3')
     if not list(Path(triton.__file__).parent.glob('**/ptxas')):
         pytest.skip('this Triton has no assembler for CUDA')
-    environment = {k: v for k, v in os.environ.items()
-                   if k != 'TRITON_INTERPRET'}  # yapf: disable
+    environment = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
     root = Path(__file__).parents[2]
     environment.update(
         TRITON_CACHE_DIR=str(tmp_path),
@@ -342,8 +341,9 @@ def test_compiles_for_cuda(tmp_path):
         [sys.executable, __file__], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    compiled = [json.loads(line) for line in done.stdout.splitlines()
-                if line.startswith('{')]  # yapf: disable
+    compiled = [
+        json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')
+    ]
     assert {each['kernel'] for each in compiled} == {
         name for name in vars(kernels) if name.endswith('_kernel')
     }

@@ -138,7 +138,7 @@ class TestPlaces:
         torch.testing.assert_close(block(x), (x + y).relu())
 
     def test_norm_with_activation(self):
-        """timm's BatchNormAct2d, whose activation is a part of it."""
+        """Timm's BatchNormAct2d, whose activation is a part of it."""
         model = build(
             'timm.efficientnet_b0',
             plugins=[

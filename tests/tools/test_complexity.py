@@ -6,7 +6,7 @@ from mmengine.config import Config
 from ..conftest import REPO
 
 sys.path.insert(0, str(REPO / 'tools'))
-import complexity as tool  # noqa: E402
+import complexity as tool
 
 CONFIGS = REPO / 'configs'
 

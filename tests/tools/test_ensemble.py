@@ -9,7 +9,7 @@ from ..conftest import REPO
 from ..test_predictions import make_dump
 
 sys.path.insert(0, str(REPO / 'tools'))
-import ensemble as tool  # noqa: E402
+import ensemble as tool
 
 CLASSES = 8
 

@@ -16,7 +16,7 @@ from ..backbones.conftest import NETWORKS
 from ..conftest import REPO, samples, scores_of
 
 sys.path.insert(0, str(REPO / 'tools'))
-import export as tool  # noqa: E402
+import export as tool
 
 LAYERS = ['C', 'ST', 'CinST', 'STinC']
 # One video of two views: of 2 x 4 frames, or 2 clips of 4 frames

@@ -13,7 +13,7 @@ from PIL import Image
 from ..conftest import REPO, run
 
 sys.path.insert(0, str(REPO / 'tools'))
-import visualize_attention as tool  # noqa: E402
+import visualize_attention as tool
 
 CONFIGS = REPO / 'configs'
 AIA = CONFIGS / 'tsn_r18_cinst_motion-pairs.py'

@@ -158,7 +158,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
-        raise AnnotationError(f'{path}: expected text, got {error}. Download it again.')
+        raise AnnotationError(
+            f'{path}: expected text, got {error}. Download it again.'
+        ) from error
 
 
 def _lines(path: Path) -> List[str]:
@@ -172,7 +174,7 @@ def _csv(path: Path) -> List[List[str]]:
     except csv.Error as error:
         raise AnnotationError(
             f'{path}: expected values separated by ";", got {error}. Download it again.'
-        )
+        ) from error
 
 
 def _json(path: Path, kind: type):
@@ -180,7 +182,9 @@ def _json(path: Path, kind: type):
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise AnnotationError(f'{path}: expected JSON, got {error}. Download it again.')
+        raise AnnotationError(
+            f'{path}: expected JSON, got {error}. Download it again.'
+        ) from error
     if not isinstance(found, kind):
         raise AnnotationError(
             f'{path}: expected a {kind.__name__}, got a {type(found).__name__}.'

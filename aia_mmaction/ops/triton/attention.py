@@ -397,7 +397,8 @@ def _launch(kernel: Any, programs: int, *args: Any, **options: Any) -> None:
 
 def _warps(elements: int) -> int:
     """8 elements per thread, so that sums, maxima and places stay in
-    registers."""
+    registers.
+    """
     return max(4, min(16, elements // 256))
 
 
@@ -530,7 +531,8 @@ def _pool(
     with_index: bool = False,
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and sum of ``x`` times the inner gates; with ``grad``, also the
-    sum of ``grad * x``, for ``relu`` where ``x`` is positive."""
+    sum of ``grad * x``, for ``relu`` where ``x`` is positive.
+    """
     planes = 2 if grad is None else 3
     return _reduce(
         plan, group, planes, x, grad, gates, relu=relu, with_index=with_index
@@ -644,7 +646,8 @@ def _grad_gates(
     plan: _Plan, kept: _Kept, products: Tensor, batch_stats: bool, eps: float
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """Gradients of the pools ``[2, length]``, of the kernels ``[G, 54]`` and
-    of scale and shift ``[G, 2]``, from the sums of ``gradient * x``."""
+    of scale and shift ``[G, 2]``, from the sums of ``gradient * x``.
+    """
     group = kept.group
     grad_norm = torch.empty_like(kept.response)
     sums = grad_norm.new_empty(len(group) * group.rows, 2)

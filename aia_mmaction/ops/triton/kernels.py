@@ -56,7 +56,8 @@ def _tile(
     C, H, W, BC: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr, INT: tl.constexpr
 ):
     """This program's sample, block of H, block of W, and tile
-    (``[BC, 1, 1]``, ``[1, BH, 1]``, ``[1, 1, BW]``)."""
+    (``[BC, 1, 1]``, ``[1, BH, 1]``, ``[1, 1, BW]``).
+    """
     program = tl.program_id(0).to(INT)
     w_block = program % tl.cdiv(W, BW)
     program = program // tl.cdiv(W, BW)
@@ -421,7 +422,7 @@ def merge_kernel(
             value = tl.full([MERGED], float('-inf'), tl.float32)
             place = tl.zeros([MERGED], tl.int32)
             source_index = dest + i
-            for block in range(blocks):
+            for _ in range(blocks):
                 v = tl.load(source, mask=mask, other=0.0)
                 better = v > value
                 value = tl.where(better, v, value)
@@ -435,7 +436,7 @@ def merge_kernel(
                 tl.store(index + base + i, place, mask=mask)
         else:
             value = tl.zeros([MERGED], tl.float32)
-            for block in range(blocks):
+            for _ in range(blocks):
                 value += tl.load(source, mask=mask, other=0.0)
                 source += size
         tl.store(out + plane * length + base + i, value, mask=mask)
@@ -630,7 +631,8 @@ def _gate_of_program(
     first, second, base_h, base_w, GATES: tl.constexpr, INT: tl.constexpr
 ):
     """Gate of this program, its number in that gate, how many programs the
-    gate has, and where its maps begin."""
+    gate has, and where its maps begin.
+    """
     program = tl.program_id(0)
     if GATES == 1:
         return 0, program, tl.num_programs(0), tl.cast(0, INT)
@@ -659,7 +661,8 @@ def _sizes(g, C, T, H, W, GATES: tl.constexpr):
 @triton.jit
 def _item(item, N, e1, e2, e3, base):
     """An item's elements, as offsets in their sample ``[BLOCK]``, where the
-    sample begins, and which elements there are ``[BLOCK]``."""
+    sample begins, and which elements there are ``[BLOCK]``.
+    """
     size = e1 * e2 * e3
     blocks = tl.cdiv(size, BLOCK)
     n = item // blocks
@@ -693,7 +696,8 @@ def _taps(weight, g, pooled_size, GATES: tl.constexpr):
 @triton.jit
 def _neighbours(i, e1, e2, e3, begin, inside, k1, k2, k3):
     """Offsets of the neighbours ``i + k - 1``, and which there are:
-    ``[32, BLOCK]``."""
+    ``[32, BLOCK]``.
+    """
     i1 = (i // (e2 * e3))[None, :] + k1 - 1
     i2 = (i // e3 % e2)[None, :] + k2 - 1
     i3 = (i % e3)[None, :] + k3 - 1
@@ -820,7 +824,8 @@ def norm_kernel(
     INT: tl.constexpr,
 ):
     """Norm by the statistics of the batch, written to ``stats [G, 2]``, and
-    sigmoid."""
+    sigmoid.
+    """
     g, program, programs, base = _gate_of_program(
         first, second, base_h, base_w, GATES, INT
     )
@@ -874,7 +879,8 @@ def grad_gate_kernel(
 ):
     """From the sums of ``gradient * x`` along a gate's axis to the gradient of
     its norm's output, and each program's two ``sums`` of it: alone, and times
-    the normed response."""
+    the normed response.
+    """
     g, program, _, base = _gate_of_program(first, second, base_h, base_w, GATES, INT)
     e1, e2, e3, _ = _sizes(g, C, T, H, W, GATES)
     alone = tl.zeros([BLOCK], tl.float32)
