@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup test test-fast test-oldest long-run demo clean
+.PHONY: setup lint test test-fast test-oldest long-run demo clean
 
 setup: $(VENV)/.ready
 
@@ -16,9 +16,16 @@ $(VENV)/.ready: setup.py pyproject.toml Makefile requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip setuptools
 	$(PIP) torch
-	$(PIP) --no-build-isolation -e '.[mmcv-lite,mim,tests]'
+	$(PIP) --no-build-isolation -e '.[mmcv-lite,mim,tests,lint]'
 	$(BIN)/python -m aia_mmaction.doctor --fix
 	touch $@
+
+# What pre-commit runs, too. `ruff format .` and `ruff check --fix .` mend most.
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
 
 # PyPI's torchvision is built for CUDA: with PyTorch for CPUs its import fails
 # where it registers operators, which no image backbone needs. So the tests have

@@ -39,7 +39,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['aia_mmaction', 'aia_mmaction.*']),
-    package_data={'aia_mmaction': ['datasets/labels/*.txt']},
+    package_data={'aia_mmaction': ['py.typed', 'datasets/labels/*.txt']},
     cmdclass={'build_py': build_py_with_mim},
     python_requires='>=3.8',
     # mmcv and mmcv-lite own the same folder, so neither is named here: the
@@ -59,6 +59,7 @@ setup(
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
         'onnx': ['onnx', 'onnxruntime'],
+        'lint': ['codespell', 'mypy', 'ruff'],
         'tests': ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime'],
     },
 )

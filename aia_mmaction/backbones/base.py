@@ -18,7 +18,7 @@ class AIABackbone:
         self, *args, plugins: Union[str, Sequence[dict]] = 'CinST', **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
-        insert_plugins(self, plugins)
+        insert_plugins(self, plugins)  # type: ignore[arg-type]  # a backbone, too
 
 
 class AIAFrameBackbone(AIABackbone):

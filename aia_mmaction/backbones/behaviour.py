@@ -18,7 +18,7 @@ from .num_segments import check_num_segments
 from .places import attention_layers, restore_hooks
 
 
-def attach_behaviour(backbone: nn.Module) -> None:
+def attach_behaviour(backbone: Any) -> None:
     """Attach all of it, once per backbone."""
     backbone.init_weights = partial(_init_weights, backbone)
     backbone.train = partial(_train, backbone)
@@ -28,7 +28,7 @@ def attach_behaviour(backbone: nn.Module) -> None:
     backbone.register_load_state_dict_post_hook(_log_missing_attention)
 
 
-def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
+def _init_weights(backbone: Any, *args, **kwargs) -> None:
     """Initialise the backbone and leave the attention its own weights."""
     # In training this comes before a resumed run brings its own config.
     check_num_segments(backbone, training=True)
@@ -42,14 +42,14 @@ def _init_weights(backbone: nn.Module, *args, **kwargs) -> None:
     # Without a checkpoint 3-D networks re-initialise every Conv3d below them.
     if isinstance(backbone, (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
         for _, layer in attention_layers(backbone):
-            layer.init_weights()
+            layer.init_weights()  # type: ignore[operator]
 
 
 def _get(backbone: nn.Module, name: str) -> Any:
     return getattr(backbone, name, None)
 
 
-def _train(backbone: nn.Module, mode: bool = True) -> nn.Module:
+def _train(backbone: Any, mode: bool = True) -> nn.Module:
     """Set the mode; the loops do it before their first iteration."""
     check_num_segments(backbone, training=mode)
     restore_hooks(backbone)

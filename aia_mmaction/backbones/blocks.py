@@ -5,7 +5,7 @@ not in it, because MMAction2 wraps them (temporal shift, non-local, TAM) and
 whole stages (temporal pooling).
 """
 
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from mmaction.models import C3D, MobileNetV2, ResNet3dSlowFast
 from mmaction.models.backbones.mobilenet_v2 import InvertedResidual
@@ -48,12 +48,13 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
             for i in range(1, 6)
         ]
     elif _is_mobileone(pathway):
-        stages = [_pairs(getattr(pathway, name)) for name in pathway.stages]
+        names: Any = pathway.stages
+        stages = [_pairs(getattr(pathway, name)) for name in names]
     else:
         if isinstance(pathway, MobileNetV2):
             names = [n for n in pathway.layers if n.startswith('layer')]
         else:
-            names = getattr(pathway, 'res_layers', ())
+            names = getattr(pathway, 'res_layers', [])
         stages = [
             [block for block in map(_block, getattr(pathway, name).modules()) if block]
             for name in names

@@ -71,7 +71,7 @@ def insert_plugins(
         if layers and not attention_layers(pathway):
             attach_behaviour(pathway)
         if frames is not None:
-            pathway.num_segments = frames
+            pathway.num_segments = frames  # type: ignore[assignment]
         for place, position, layer in layers:
             # A model may be on its device and in its mode already.
             weight = next(place.parameters())

@@ -6,7 +6,7 @@ try:
     from mmaction.models.backbones.mobileone_tsm import MobileOneTSM
 except ImportError:  # it is mmpretrain's MobileOne
 
-    class MobileOneTSM:
+    class MobileOneTSM:  # type: ignore[no-redef]
         """Says what is missing to whoever builds it."""
 
         def __init__(self, *args, **kwargs) -> None:

@@ -7,7 +7,7 @@ the batch.
 
 import ast
 import logging
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, Iterable, Iterator, Sequence, Tuple
 
 from mmengine.logging import MessageHub, print_log
 from torch import nn
@@ -61,7 +61,7 @@ def check_num_segments(backbone: nn.Module, training: bool) -> None:
     wrong = _disagreement(backbone, owner, used)
     if wrong:
         raise ValueError(wrong)
-    backbone.num_segments_checked = True
+    backbone.num_segments_checked = True  # type: ignore[assignment]
     variable = cfg.get('num_segments')
     if variable not in (None, num_segments):
         # What took its value did so when the config was read.
@@ -114,7 +114,7 @@ def _frames_per_clip(cfg: Any, where: str) -> Iterator[Tuple[str, int]]:
             # several frames are views of their own (C2D).
             key = 'clip_len' if cfg['clip_len'] > 1 else 'num_clips'
             yield f'{where}.{key}', cfg.get(key, 1)
-        children = cfg.items()
+        children: Iterable[Tuple[Any, Any]] = cfg.items()
     elif isinstance(cfg, (list, tuple)):
         children = enumerate(cfg)
     else:

@@ -4,7 +4,7 @@ None of them renames a parameter of MMAction2, so plain and AIA checkpoints
 stay exchangeable.
 """
 
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ def plug(place: nn.Module) -> nn.Module:
     return getattr(place, name)
 
 
-def _attend(norm: nn.Module, args: tuple, output: Tensor) -> Tensor:
+def _attend(norm: Any, args: tuple, output: Tensor) -> Tensor:
     return norm.after_norm(output)
 
 

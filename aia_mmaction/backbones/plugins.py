@@ -5,7 +5,7 @@ applied in order, so two entries at a position are a cascade.
 """
 
 from difflib import get_close_matches
-from typing import NamedTuple, Optional, Sequence, Union
+from typing import Iterable, NamedTuple, Optional, Sequence, Union
 
 from mmaction.registry import MODELS
 from mmengine.utils import is_seq_of
@@ -164,7 +164,7 @@ def _check_layer_cfg(cfg: dict) -> None:
         _check_layer_cfg(branch)
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     close = get_close_matches(str(word).lower(), by_lower, n=1)
     return f' Did you mean {by_lower[close[0]]!r}?' if close else ''

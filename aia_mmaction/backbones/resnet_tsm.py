@@ -1,3 +1,5 @@
+from typing import Any
+
 from mmaction.models.backbones.resnet_tsm import ResNetTSM, TemporalShift
 from mmaction.registry import MODELS
 
@@ -44,7 +46,7 @@ class AIAResNetTSM(AIABackbone, ResNetTSM):
                 continue
             # MMAction2 shifts the first block of every stage. It knows the
             # stage's number of segments, which temporal_pool halves.
-            first = stage[0][0].conv
+            first: Any = stage[0][0].conv
             for conv1, *_ in stage:
                 if not isinstance(conv1.conv, TemporalShift):
                     conv1.conv = TemporalShift(

@@ -1,7 +1,7 @@
 """The four attention layers of the paper (arXiv 2204.09303, section III)."""
 
 import logging
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, cast
 
 import torch
 from mmaction.registry import MODELS
@@ -67,7 +67,7 @@ class ContextAttention(nn.Module):
             )
         self.num_segments = num_segments
         self.impl = ops.requested_impl(impl)
-        self._path = None
+        self._path: Optional[str] = None
         nested = self.inner != ''
         for axis in ops.AXES:
             if axis in self.inner + self.outer:
@@ -76,7 +76,7 @@ class ContextAttention(nn.Module):
 
     def init_weights(self) -> None:
         """Initialise each gate as an inner, lone or outer one."""
-        for gate in self.children():
+        for gate in self._gates():
             gate.init_weights()
 
     def forward(self, x: Tensor, activation: Optional[nn.Module] = None) -> Tensor:
@@ -100,17 +100,21 @@ class ContextAttention(nn.Module):
             RuntimeError: If ``impl`` names a path that cannot run.
         """
         self._check_input(x)
-        clips = ops.to_clips(x, self.num_segments)
-        path, refused = ops.choose(self.impl, clips, list(self.children()))
+        clips = ops.to_clips(x, self.num_segments or 0)
+        path, refused = ops.choose(self.impl, clips, self._gates())
         self._log(path, refused)
         if path != 'reference':
             return self._attend(x, clips.shape, path, activation)
         out = ops.from_clips(self._refer(clips), x)
         return out if activation is None else activation(out)
 
+    def _gates(self) -> List[ContextGate]:
+        """In the order of :data:`.ops.AXES`."""
+        return cast(List[ContextGate], list(self.children()))
+
     def _refer(self, x: Tensor) -> Tensor:
         """The layer as it is defined."""
-        gates = list(self.children())
+        gates = self._gates()
         if x.dtype != torch.float16 or gates[0].conv.weight.dtype == x.dtype:
             return self.function(x, *gates)
         # Autocast to float16, gradients times x would overflow.
@@ -128,8 +132,8 @@ class ContextAttention(nn.Module):
         batch_stats = ops.uses_batch_stats(norms[0])
         stats = None
         if not batch_stats:
-            stats = [t for n in norms for t in (n.running_mean, n.running_var)]
-            stats = torch.cat(stats).view(-1, 2)
+            running = [t for n in norms for t in (n.running_mean, n.running_var)]
+            stats = torch.cat(running).view(-1, 2)
         parameters = [
             torch.cat(tensors)
             for tensors in (
@@ -157,11 +161,11 @@ class ContextAttention(nn.Module):
             and not keep
             and not ops.is_compiling()
         ):
-            out, stats = x, ops.attention_(*args, path)
+            out, used = x, ops.attention_(*args, path)
         else:
-            out, stats, _, _ = ops.attention(*args, keep, path)
+            out, used, _, _ = ops.attention(*args, keep, path)
         if batch_stats:
-            for gate, gate_stats in zip(gates, stats):
+            for gate, gate_stats in zip(gates, used):
                 gate.track(gate_stats, shape)
         return out if relu or activation is None else activation(out)
 

@@ -56,7 +56,7 @@ class ParallelAttention(nn.Module):
     def init_weights(self) -> None:
         """Initialise each branch in its own way."""
         for branch in self.branches:
-            branch.init_weights()
+            branch.init_weights()  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, T, H, W]`` or ``[N * T, C, H, W]`` to the same shape."""

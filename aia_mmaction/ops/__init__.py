@@ -19,7 +19,8 @@ if hasattr(torch.library, 'custom_op'):  # torch >= 2.4
 
     is_compiling = torch.compiler.is_compiling
 else:
-    attention = attention_ = None  # `choose` always takes the reference
+    # `choose` always takes the reference.
+    attention = attention_ = None  # type: ignore[assignment]
     is_compiling = torch._dynamo.is_compiling
 
 __all__ = [

@@ -6,12 +6,14 @@ number of blocks, because weights are arguments.
 
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Dict, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from . import fused
+
+Result = TypeVar('Result')
 
 
 def forward(x: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -29,7 +31,7 @@ def backward(grad: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     return _call(fused.backward, grad, *args)
 
 
-def _call(function: Callable, x: Tensor, *args) -> Tuple[Tensor, ...]:
+def _call(function: Callable[..., Result], x: Tensor, *args) -> Result:
     # All on which the compiled code depends, and so in place of guards
     key = tuple(
         (arg.shape, arg.stride(), arg.dtype, arg.device)
@@ -52,10 +54,10 @@ def _compile(function: Callable, narrow: bool, *key: Any) -> Callable:
     return torch.compile(copy, fullgraph=True, dynamic=False, options=_options(narrow))
 
 
-def _options(narrow: bool) -> dict:
+def _options(narrow: bool) -> Dict[str, Any]:
     # The images of `conv_weight_grad` have many small channels: channels_last,
     # which Inductor would make of them, leaves its own loops without vectors.
-    options = {'layout_optimization': False}
+    options: Dict[str, Any] = {'layout_optimization': False}
     if torch.backends.cpu.get_cpu_capability() == 'AVX512' and narrow:
         # Inductor would start threads inside the loop over the pixels of an
         # image that is narrower than a vector.

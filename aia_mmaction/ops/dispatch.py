@@ -7,7 +7,7 @@ a path asked for by name runs or raises.
 import os
 import shutil
 from importlib.util import find_spec
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[
         reason = 'an exported model is to need PyTorch alone'
     if reason is not None:
         return 'reference', [f'{", ".join(PATHS[:-1])}: {reason}']
-    refused = []
+    refused: List[str] = []
     for path in PATHS[:-1]:
         reason = _why_not(path, x) or _why_not_automatic(path, x)
         if reason is None:
@@ -105,7 +105,7 @@ def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
         reason = _why_not_gate(gate, x)
         if reason is not None:
             return reason
-    norms = [gate.norm for gate in gates]
+    norms: List[Any] = [gate.norm for gate in gates]
     if len({uses_batch_stats(norm) for norm in norms}) > 1:
         return 'some norms are in training mode, some in evaluation mode'
     if uses_batch_stats(norms[0]) and x.numel() == max(x.shape):
@@ -113,7 +113,7 @@ def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
     return None
 
 
-def _why_not_gate(gate: nn.Module, x: Tensor) -> Optional[str]:
+def _why_not_gate(gate: Any, x: Tensor) -> Optional[str]:
     conv, norm = gate.conv, gate.norm
     if type(conv) is not nn.Conv3d:
         return f'the convolution is a {type(conv).__name__}'

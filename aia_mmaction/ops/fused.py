@@ -27,7 +27,7 @@ its axis. ``G`` is the number of gates, inner before outer.
 import math
 from functools import reduce
 from itertools import repeat
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -221,20 +221,22 @@ def _parameters(
     # Half precision is for what is large; the gates are small.
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight, scale, shift = (t.to(dtype) for t in (weight, scale, shift))
+    of_gates = zip(weight.split(1), scale, shift)
     if stats is None:
-        stats = affines = [None] * len(weight)
-    else:
-        stats = stats.to(dtype)
-        affines = zip(*_affine(scale, shift, *stats.unbind(1), eps))
+        return [_Parameters(*p, None, None, eps) for p in of_gates]
+    stats = stats.to(dtype)
+    affines = zip(*_affine(scale, shift, stats, eps))
     return [
-        _Parameters(*p, eps) for p in zip(weight.split(1), scale, shift, stats, affines)
+        _Parameters(*p, of_gate, affine, eps)
+        for p, of_gate, affine in zip(of_gates, stats, affines)
     ]
 
 
 def _affine(
-    scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, eps: float
+    scale: Tensor, shift: Tensor, stats: Tensor, eps: float
 ) -> Tuple[Tensor, Tensor]:
     """The norm as a multiplication and an addition."""
+    mean, variance = stats.unbind(-1)
     slope = scale * torch.rsqrt(variance + eps)
     return slope, shift - mean * slope
 
@@ -246,7 +248,8 @@ def _gates(
     if narrow and x.is_cpu and not torch.compiler.is_compiling():
         # Channels make the longer rows, of which there are vectors.
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    gates, z = [], x
+    gates: List[_Gate] = []
+    z = x
     for axis, p in zip(inner + outer, parameters):
         if inner and len(gates) == len(inner):
             z = _weigh(x, gates)
@@ -258,16 +261,20 @@ def _gates(
 def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool, share: float) -> _Gate:
     pooled, places = _pool(x, axis, p.weight.dtype, keep)
     stats, affine = p.stats, p.affine
-    if affine is not None and not keep:
+    if stats is not None and affine is not None and not keep:
         # Nothing needs the response: the norm is part of the convolution.
         gate = conv(pooled, p.weight, affine).sigmoid_()
         return _Gate(axis, p, pooled, places, None, gate, stats, share)
     response = conv(pooled, p.weight)
     if stats is None:
         stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
-        affine = _affine(p.scale, p.shift, *stats, p.eps)
-    gate = scale_and_shift(response, *affine).sigmoid_()
+    gate = _normalise(response, p, stats).sigmoid_()
     return _Gate(axis, p, pooled, places, response, gate, stats, share)
+
+
+def _normalise(response: Tensor, p: _Parameters, stats: Tensor) -> Tensor:
+    affine = p.affine or _affine(p.scale, p.shift, stats, p.eps)
+    return scale_and_shift(response, *affine)
 
 
 def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
@@ -277,8 +284,11 @@ def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
     if not gates:
         dtype = torch.promote_types(x.dtype, torch.float32)
         return x.new_empty(0, dtype=dtype), x.new_empty(0, dtype=place_type(x))
-    kept = [t.flatten() for g in gates for t in (g.pooled, g.response)]
-    places = [g.places.flatten().to(place_type(x)) for g in gates]
+    kept, places = [], []
+    for g in gates:
+        assert g.response is not None and g.places is not None
+        kept += [g.pooled.flatten(), g.response.flatten()]
+        places.append(g.places.flatten().to(place_type(x)))
     return torch.cat(kept), torch.cat(places)
 
 
@@ -296,20 +306,18 @@ def _restore(
         for axis in inner + outer
     ]
     sizes = [math.prod(shape) for shape in shapes]
-    kept = kept.split([n for size in sizes for n in (2 * size, size)])
-    places = places.split(sizes)
+    kept_of = kept.split([n for size in sizes for n in (2 * size, size)])
+    places_of = places.split(sizes)
     gates = []
     for i, (axis, p, shape) in enumerate(zip(inner + outer, parameters, shapes)):
-        pooled, response = kept[2 * i : 2 * i + 2]
+        pooled, response = kept_of[2 * i : 2 * i + 2]
         pooled = pooled.view(shape[:1] + (2,) + shape[2:])
         response = response.view(shape)
-        gate = scale_and_shift(response, *p.affine).sigmoid_()
+        assert p.stats is not None
+        gate = _normalise(response, p, p.stats).sigmoid_()
         share = 1 / len(inner if i < len(inner) else outer)
-        gates.append(
-            _Gate(
-                axis, p, pooled, places[i].view(shape), response, gate, p.stats, share
-            )
-        )
+        place = places_of[i].view(shape)
+        gates.append(_Gate(axis, p, pooled, place, response, gate, p.stats, share))
     return gates
 
 
@@ -333,6 +341,7 @@ def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
         * g.share
     )
     deviation = torch.rsqrt(g.stats[1] + p.eps)
+    assert g.response is not None
     normed = (g.response - g.stats[0]) * deviation
     grad = grad * g.gate * (1 - g.gate)
     shift, scale = grad.sum(), (grad * normed).sum()
@@ -384,13 +393,11 @@ def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype, with_places: bool) -> _
     order = sorted(range(x.dim()), key=x.stride, reverse=True)
     back = [order.index(d) for d in range(x.dim())]
     x, dim = x.permute(order), order.index(dim)
-    maximum, places = x.max(dim, keepdim=True) if with_places else (_amax(x, dim), None)
-    mean = x.mean(dim, keepdim=True, dtype=dtype)
-    return (
-        maximum.permute(back),
-        mean.permute(back),
-        places.permute(back) if with_places else None,
-    )
+    mean = x.mean(dim, keepdim=True, dtype=dtype).permute(back)
+    if not with_places:
+        return _amax(x, dim).permute(back), mean, None
+    maximum, places = x.max(dim, keepdim=True)
+    return maximum.permute(back), mean, places.permute(back)
 
 
 def _amax(x: Tensor, dim: int) -> Tensor:
@@ -416,6 +423,7 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
             for g in grad.pooled.split(1, dim=1)
         )
         into += mean / into.shape[dim]
+        assert gate.places is not None
         places = _from_volume(gate.places, gate.axis)
         if torch.compiler.is_compiling():
             # A comparison fuses with its neighbours; a scatter does not.
@@ -441,8 +449,10 @@ def _weigh(
     # Slice by slice, the mean of the gates stays in the cache.
     dim = 2 if x.stride(2) > x.stride(1) else 1
     size = max(1, SLICE * x.shape[dim] // x.numel())
-    factors = [f.split(size, dim) if f.shape[dim] > 1 else repeat(f) for f in factors]
-    for into, part, *of_part in zip(out.split(size, dim), x.split(size, dim), *factors):
+    parts: List[Iterable[Tensor]] = [
+        f.split(size, dim) if f.shape[dim] > 1 else repeat(f) for f in factors
+    ]
+    for into, part, *of_part in zip(out.split(size, dim), x.split(size, dim), *parts):
         torch.mul(part, reduce(torch.add, of_part), out=into)
         if relu:
             into.relu_()

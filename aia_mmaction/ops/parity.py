@@ -63,7 +63,7 @@ def relative_errors(
     reference = copy.deepcopy(layer).double()
     for module in reference.modules():
         if hasattr(module, 'impl'):
-            module.impl = 'reference'
+            module.impl = 'reference'  # type: ignore[assignment]
     half = x.dtype in (torch.float16, torch.bfloat16)
     with torch.autocast(x.device.type, x.dtype if half else None, half):
         got = _results(layer, x, grad, activation)
@@ -78,15 +78,15 @@ def _results(
     layer: nn.Module, x: Tensor, grad: Tensor, activation: Optional[nn.Module]
 ) -> Dict[str, Tensor]:
     x = x.detach().requires_grad_()
-    layer.zero_grad()
     out = layer(x, activation)
-    out.backward(grad)
+    parameters = list(layer.parameters())
+    grad_x, *grads = torch.autograd.grad(out, [x, *parameters], grad)
     with torch.no_grad():
         inference = layer(x.clone(), activation)  # may work in place
     return {
         'output': out.detach(),
         'inference': inference,
-        'x': x.grad,
-        'parameters': torch.cat([p.grad.flatten() for p in layer.parameters()]),
+        'x': grad_x,
+        'parameters': torch.cat([g.flatten() for g in grads]),
         'buffers': torch.cat([b.flatten().double() for b in layer.buffers()]),
     }

@@ -6,7 +6,7 @@ keeps. But the norm keeps *its* input, and of each channel the mean and the
 variance, with which the norm is a multiplication and an addition.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -25,14 +25,13 @@ class Kept(NamedTuple):
         """
         if self.eps is None:
             return tensors[0]
-        x, weight, bias, *stats = tensors
-        if self.training:
-            stats = None, None
+        x, weight, bias, mean, variance = tensors
         return torch.batch_norm(
             x,
             weight,
             bias,
-            *stats,
+            None if self.training else mean,
+            None if self.training else variance,
             self.training,
             0.0,
             self.eps,
@@ -76,7 +75,7 @@ _NORMS = {
 
 def keep(x: Tensor) -> Kept:
     """Keep ``x``, or what the batch norm that made it keeps anyway."""
-    node = x.grad_fn
+    node: Any = x.grad_fn
     name = type(node).__name__
     # Where a graph is traced, the compiler itself recomputes such things. A
     # version above 0 means that x was changed in place since.

@@ -98,14 +98,14 @@ def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
         for j in range(3)
         for k in range(3)
     ]
-    out = []
+    responses = []
     for kernel in weight.flatten(1):
         response = volume.new_zeros(())
         for shift, factor in zip(shifts, kernel):
             neighbours = padded.as_strided((n, length), (channels * channel, 1), shift)
             response = torch.addcmul(response, neighbours, factor)
-        out.append(response)
-    out = torch.stack(out, dim=1)
+        responses.append(response)
+    out = torch.stack(responses, dim=1)
     return out.as_strided(
         (n, len(weight), d1, d2, d3), (len(weight) * length, length, plane, row, 1)
     )

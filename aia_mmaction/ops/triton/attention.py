@@ -17,7 +17,7 @@ float64 is not supported: everything is computed in float32.
 
 from contextlib import nullcontext
 from itertools import accumulate
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 import triton
@@ -154,7 +154,8 @@ def backward(
     plan = _plan(x, grad_x)
     groups = _groups(plan, inner, outer, weight, scale, shift)
     parts = _stats(stats, x, len(weight)).split([len(g) for g in groups])
-    made, gates = [], None
+    made: List[_Kept] = []
+    gates = None
     for group, of_group in zip(groups, parts):
         pooled, index = _pool(
             plan,
@@ -171,12 +172,14 @@ def backward(
         made.append(_Kept(group, pooled, index, response, gates, of_group))
 
     # The sums of grad * x lie behind those of x.
-    products, backs, results = made[-1].pooled[2], [], []
+    products = made[-1].pooled[2]
+    backs: List[_Back] = []
+    results: List[List[Tensor]] = []
     for each in reversed(made):
         if backs:
             products = _unpooled_products(plan, each.group, x, backs[-1])
         grads, *of_parameters = _grad_gates(plan, each, products, batch_stats, eps)
-        backs.append(_Back(each.group, grads, each.index, each.gates))
+        backs.append(_Back(each.group, grads, each.places, each.gates))
         results.insert(0, of_parameters)
     _grad_x(plan, groups[-1], grad, x, backs, grad_x, relu)
     grad_weight, grad_affine = (torch.cat(parts) for parts in zip(*results))
@@ -208,6 +211,7 @@ def _forward(
     for group, of_group in zip(groups, used.split([len(g) for g in groups])):
         pooled, _ = _pool(plan, group, x, gates)
         gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
+    assert gates is not None  # a layer has an outer group
     _weigh(plan, groups[-1], x, gates, out, relu)
     return used
 
@@ -215,9 +219,9 @@ def _forward(
 class _Plan(NamedTuple):
     """What all launches for one input have in common."""
 
-    shape: Tuple[int, int, int, int, int]  # N, C, T, H, W
-    x: Tuple[int, int, int, int, int]  # strides of x
-    y: Tuple[int, int, int, int, int]  # of the output and the gradients
+    shape: Tuple[int, ...]  # N, C, T, H, W
+    x: Tuple[int, ...]  # strides of x
+    y: Tuple[int, ...]  # of the output and the gradients
     channels_last: bool
     base_h: int
     base_w: int
@@ -245,8 +249,8 @@ class _Group(NamedTuple):
 class _Kept(NamedTuple):
     group: _Group
     pooled: Tensor  # [planes, length or more]
-    index: Tensor  # [length or more]
-    response: Tensor  # [length], convolved, not yet normalised
+    places: Optional[Tensor]  # [length or more]
+    response: Optional[Tensor]  # [length], convolved, not yet normalised
     gates: Tensor  # [length]
     stats: Tensor  # [G, 2]
 
@@ -254,7 +258,7 @@ class _Kept(NamedTuple):
 class _Back(NamedTuple):
     group: _Group
     grads: Tensor  # [2, length]
-    index: Tensor
+    places: Optional[Tensor]
     gates: Tensor
 
 
@@ -439,7 +443,7 @@ def _reduce(
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """Reduce ``x`` over the axes of a group, with ``back`` by ``UNPOOL``."""
     n, c, t, h, w = plan.shape
-    inputs = (x, grad, gates, back and back.grads, back and back.index)
+    inputs = (x, grad, gates, back and back.grads, back and back.places)
     sizes = (c, t, plan.x[0], plan.x[2], plan.y[0], plan.y[2])
     back_length = back.group.length if back else 0
 
@@ -649,6 +653,7 @@ def _grad_gates(
     of scale and shift ``[G, 2]``, from the sums of ``gradient * x``.
     """
     group = kept.group
+    assert kept.response is not None
     grad_norm = torch.empty_like(kept.response)
     sums = grad_norm.new_empty(len(group) * group.rows, 2)
     _launch(
@@ -700,16 +705,17 @@ def _grad_x(
     outer: _Group,
     grad: Tensor,
     x: Tensor,
-    backs: Tuple[_Back, ...],
+    backs: List[_Back],
     grad_x: Tensor,
     relu: bool,
 ) -> None:
     n, c, t, h, w = plan.shape
     found = {back.group.axes: back for back in backs}
     by_axes = [found.get(axes) for axes in ('C', 'THW')]
-    pointers, lengths = [], []
+    pointers: List[Optional[Tensor]] = []
+    lengths = []
     for back in by_axes:
-        pointers += (back.gates, back.grads, back.index) if back else [None] * 3
+        pointers += (back.gates, back.grads, back.places) if back else [None] * 3
         lengths.append(back.group.length if back else 0)
     tile = _product_tile(plan)
     _launch(
