@@ -1,5 +1,7 @@
 """Tiny generated datasets of the layouts that the configs read."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -31,36 +33,49 @@ def write_frames(folder, seed):
         cv2.imwrite(str(folder / f'{i:05}.jpg'), frame)
 
 
-def make_benchmarks(root):
-    """Everything below ``root/data``, two videos per split."""
-    data = root / 'data'
+DATASETS = ('sthv1', 'sthv2', 'diving48', 'kinetics400', 'egtea')
+
+
+def make_benchmarks(root, datasets=DATASETS):
+    """Datasets below ``root/data``, two videos per split."""
+    for dataset in datasets:
+        _MAKERS[dataset](root / 'data' / dataset)
+
+
+def _make_frames(folder):
     for split, videos in (('train', (1, 2)), ('val', (3, 4))):
         for video in videos:
-            write_frames(data / f'sthv1/rawframes/{video}', video)
-        write_list(
-            data / f'sthv1/sthv1_{split}_list_rawframes.txt',
-            [f'{v} {NUM_FRAMES} {n}' for v, n in zip(videos, LABELS)],
-        )
-        for dataset, folder, suffix in (
-            ('sthv2', 'videos', '.webm'),
-            ('diving48', 'videos', '.mp4'),
-            ('kinetics400', f'videos_{split}', '.mp4'),
-        ):
-            for video in videos:
-                write_video(data / dataset / folder / f'{video}{suffix}', video)
-            write_list(
-                data / f'{dataset}/{dataset}_{split}_list_videos.txt',
-                [f'{v}{suffix} {n}' for v, n in zip(videos, LABELS)],
-            )
+            write_frames(folder / f'rawframes/{video}', video)
+        lines = [f'{v} {NUM_FRAMES} {n}' for v, n in zip(videos, LABELS)]
+        write_list(folder / f'{folder.name}_{split}_list_rawframes.txt', lines)
+
+
+def _make_videos(folder, suffix, videos_of='videos'):
+    for split, videos in (('train', (1, 2)), ('val', (3, 4))):
+        for video in videos:
+            name = f'{video}{suffix}'
+            write_video(folder / videos_of.format(split=split) / name, video)
+        lines = [f'{v}{suffix} {n}' for v, n in zip(videos, LABELS)]
+        write_list(folder / f'{folder.name}_{split}_list_videos.txt', lines)
+
+
+def _make_egtea(folder):
     for fold in (1, 2, 3):
         for i, split in enumerate(('train', 'test')):
             names = [f'P0{fold}/clip{i}{j}.mp4' for j in (0, 1)]
             for name in names:
-                write_video(data / 'egtea/videos' / name, fold)
-            write_list(
-                data / f'egtea/egtea_{split}_split_{fold}_videos.txt',
-                [f'{name} {n}' for name, n in zip(names, LABELS)],
-            )
+                write_video(folder / 'videos' / name, fold)
+            lines = [f'{name} {n}' for name, n in zip(names, LABELS)]
+            write_list(folder / f'egtea_{split}_split_{fold}_videos.txt', lines)
+
+
+_MAKERS = {
+    'sthv1': _make_frames,
+    'sthv2': partial(_make_videos, suffix='.webm'),
+    'diving48': partial(_make_videos, suffix='.mp4'),
+    'kinetics400': partial(_make_videos, suffix='.mp4', videos_of='videos_{split}'),
+    'egtea': _make_egtea,
+}
 
 
 def write_list(path, lines):

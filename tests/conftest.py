@@ -1,26 +1,43 @@
+import io
+import logging
 import os
+import runpy
 import subprocess
 import sys
+import traceback
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
+import mmaction
 import pytest
 import torch
 from mmaction.structures import ActionDataSample
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.visualization import Visualizer
 
 from aia_mmaction.backbones import attention_layers
 
 REPO = Path(__file__).resolve().parent.parent
+MMACTION2_TOOLS = Path(mmaction.__file__).parent / '.mim' / 'tools'
+
+
+def forget_runs():
+    """Let go of what MMEngine keeps of a run until its process ends."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+    for manager in (MessageHub, DefaultScope, MMLogger, Visualizer):
+        manager._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)
 def clean_mmengine():
     """The default scope of MMAction2, and nothing left of earlier runs."""
-    MessageHub._instance_dict.clear()
-    DefaultScope._instance_dict.clear()
-    MMLogger._instance_dict.clear()
+    forget_runs()
     init_default_scope('mmaction')
     torch.manual_seed(0)
 
@@ -36,15 +53,56 @@ def run(*command, cwd, env=None, check=True, timeout=600):
         text=True,
         timeout=timeout,
     )
-    if check:
-        assert done.returncode == 0, done.stdout[-4000:]
-    else:
-        assert done.returncode != 0, done.stdout[-4000:]
+    _check(done.returncode, check, done.stdout)
     return done.stdout
 
 
 def mim(*args, cwd, check=True):
+    """Run ``mim``, in processes of its own."""
     return run(sys.executable, '-m', 'mim', *args, cwd=cwd, check=check)
+
+
+def call(script, *args, cwd, check=True):
+    """Run ``python SCRIPT ARGS`` in this process, and return what it printed.
+
+    A command takes seconds to import everything, which is done here.
+    """
+    forget_runs()
+    printed, failed, before = io.StringIO(), False, os.getcwd()
+    folder = str(Path(script).parent)
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(sys, 'argv', [str(script), *map(str, args)]))
+        stack.enter_context(patch.object(sys, 'path', [folder, *sys.path]))
+        stack.enter_context(patch.dict(os.environ))
+        stack.enter_context(redirect_stdout(printed))
+        stack.enter_context(redirect_stderr(printed))
+        stack.callback(os.chdir, before)
+        os.chdir(cwd)
+        try:
+            runpy.run_path(str(script), run_name='__main__')
+        except SystemExit as error:
+            failed = error.code not in (None, 0)
+            print(error.code)
+        except Exception:
+            failed = True
+            traceback.print_exc()
+    forget_runs()
+    init_default_scope('mmaction')
+    _check(int(failed), check, printed.getvalue())
+    return printed.getvalue()
+
+
+def mmaction2(tool, *args, **kwargs):
+    """Run a tool of MMAction2, such as ``'train'``, in this process.
+
+    It is what ``mim train mmaction`` starts.
+    """
+    (script,) = MMACTION2_TOOLS.rglob(f'{tool}.py')
+    return call(script, *args, **kwargs)
+
+
+def _check(code, expected_to_work, printed):
+    assert (code == 0) == expected_to_work, printed[-4000:]
 
 
 # The versions that setup.py allows, beyond the newest
