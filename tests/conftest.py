@@ -23,6 +23,13 @@ from aia_mmaction.backbones import attention_layers
 REPO = Path(__file__).resolve().parent.parent
 MMACTION2_TOOLS = Path(mmaction.__file__).parent / '.mim' / 'tools'
 
+# Nothing in these tests is large enough for worker processes.
+IN_PROCESS = [
+    f'{split}_dataloader.{key}'
+    for split in ('train', 'val', 'test')
+    for key in ('num_workers=0', 'persistent_workers=False')
+]
+
 
 def forget_runs():
     """Let go of what MMEngine keeps of a run until its process ends."""

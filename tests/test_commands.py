@@ -20,6 +20,7 @@ from aia_mmaction.predictions import load_dump
 from .backbones.test_training_options import torchvision_layout
 from .benchmarks import LABELS, NUM_FRAMES, make_benchmarks
 from .conftest import (
+    IN_PROCESS,
     MMACTION2_TOOLS,
     REPO,
     call,
@@ -32,12 +33,6 @@ from .conftest import (
 
 pytestmark = pytest.mark.slow
 
-# Nothing in these tests is large enough for worker processes.
-IN_PROCESS = [
-    f'{split}_dataloader.{key}'
-    for split in ('train', 'val', 'test')
-    for key in ('num_workers=0', 'persistent_workers=False')
-]
 TSN_CINST = REPO / 'configs' / 'tsn_r18_cinst_motion-pairs.py'
 MISSING = r'(\d+) of (\d+) keys of the attention are not in the checkpoint'
 # A plain TSM as somebody has it who does not know this project.

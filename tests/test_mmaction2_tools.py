@@ -1,9 +1,9 @@
 """MMAction2's own tools on a config of this repository."""
 
 import hashlib
-import os
 import re
 import sys
+from functools import partial
 
 import cv2
 import mmengine
@@ -16,8 +16,7 @@ from PIL import Image, ImageSequence
 
 from aia_mmaction import drn
 
-from .conftest import REPO, mim, run
-from .test_commands import IN_PROCESS
+from .conftest import IN_PROCESS, REPO, mim, mmaction2, run
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +31,7 @@ TINY = [
     'train_dataloader.batch_size=8',
     'train_dataloader.dataset.indices=8',
 ]
+MIM_RUN = (sys.executable, '-m', 'mim', 'run', 'mmaction')
 # Stands in for moviepy, which brings an ffmpeg of 68 MB with it. MMAction2's
 # tools hand it their finished frames.
 MOVIEPY = """
@@ -58,19 +58,12 @@ class ImageSequenceClip:
 """
 
 
-def tool(name, *args, cwd, env=None):
-    return run(
-        sys.executable, '-m', 'mim', 'run', 'mmaction', name, *args, cwd=cwd, env=env
-    )
-
-
 @pytest.fixture(scope='module')
 def work_dir(motion_pairs, tmp_path_factory):
     """A trained checkpoint, its predictions and the log of the test."""
     folder = tmp_path_factory.mktemp('trained')
-    mim(
+    mmaction2(
         'train',
-        'mmaction',
         CONFIG,
         '--work-dir',
         folder,
@@ -80,11 +73,9 @@ def work_dir(motion_pairs, tmp_path_factory):
         *TINY,
         cwd=motion_pairs,
     )
-    log = mim(
+    log = mmaction2(
         'test',
-        'mmaction',
         CONFIG,
-        '--checkpoint',
         folder / 'epoch_1.pth',
         '--work-dir',
         folder / 'test',
@@ -99,14 +90,14 @@ def work_dir(motion_pairs, tmp_path_factory):
 
 
 @pytest.fixture
-def moviepy(tmp_path):
-    """Environment of a command that needs moviepy."""
+def moviepy(tmp_path, monkeypatch):
     folder = tmp_path / 'site' / 'moviepy'
     folder.mkdir(parents=True)
     (folder / '__init__.py').touch()
     (folder / 'editor.py').write_text(MOVIEPY)
-    paths = [str(folder.parent), os.environ.get('PYTHONPATH')]
-    return dict(PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    monkeypatch.syspath_prepend(folder.parent)
+    for name in ('moviepy', 'moviepy.editor'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 @pytest.fixture
@@ -124,7 +115,7 @@ def tested_accuracy(work_dir):
 def test_get_flops(motion_pairs):
 
     def flops_and_params(config):
-        log = tool('get_flops', config, '--shape', 8, 3, 48, 48, cwd=motion_pairs)
+        log = mmaction2('get_flops', config, '--shape', 8, 3, 48, 48, cwd=motion_pairs)
         assert 'Input shape: (8, 3, 48, 48)' in log
         return (
             float(re.search(r'Flops: ([\d.]+)G', log)[1]),
@@ -147,7 +138,7 @@ def test_get_flops(motion_pairs):
 
 
 def test_eval_metric(motion_pairs, work_dir, tested_accuracy):
-    log = tool('eval_metric', CONFIG, work_dir / 'pred.pkl', cwd=motion_pairs)
+    log = mmaction2('eval_metric', CONFIG, work_dir / 'pred.pkl', cwd=motion_pairs)
     for key, value in tested_accuracy.items():
         # NumPy 2 prints np.float64(0.5).
         got = re.search(rf"'acc/{key}': (?:np\.float64\()?([\d.]+)", log)[1]
@@ -155,7 +146,7 @@ def test_eval_metric(motion_pairs, work_dir, tested_accuracy):
 
 
 def test_report_accuracy(motion_pairs, work_dir, tested_accuracy):
-    log = tool(
+    log = mmaction2(
         'report_accuracy',
         '--preds',
         work_dir / 'pred.pkl',
@@ -172,10 +163,16 @@ def test_report_accuracy(motion_pairs, work_dir, tested_accuracy):
 @pytest.mark.skipif(
     drn.is_missing(), reason='needs `python -m aia_mmaction.doctor --fix`'
 )
-@pytest.mark.parametrize('source', ['pred.pkl', 'epoch_1.pth'])
-def test_confusion_matrix(motion_pairs, work_dir, tmp_path, source):
+@pytest.mark.parametrize(
+    'source, tool',
+    [
+        ('pred.pkl', partial(run, *MIM_RUN, 'confusion_matrix')),
+        ('epoch_1.pth', partial(mmaction2, 'confusion_matrix')),
+    ],
+    ids=['pred.pkl', 'epoch_1.pth'],
+)
+def test_confusion_matrix(motion_pairs, work_dir, tmp_path, source, tool):
     tool(
-        'confusion_matrix',
         CONFIG,
         work_dir / source,
         '--out',
@@ -195,7 +192,7 @@ def test_confusion_matrix(motion_pairs, work_dir, tmp_path, source):
 
 
 def test_vis_cam(motion_pairs, work_dir, tmp_path, moviepy):
-    tool(
+    mmaction2(
         'vis_cam',
         CONFIG,
         work_dir / 'epoch_1.pth',
@@ -207,7 +204,6 @@ def test_vis_cam(motion_pairs, work_dir, tmp_path, moviepy):
         '--out-filename',
         tmp_path / 'cam.gif',
         cwd=motion_pairs,
-        env=moviepy,
     )
     frames = [
         np.asarray(frame.convert('RGB'), float)
@@ -231,7 +227,7 @@ def test_vis_cam(motion_pairs, work_dir, tmp_path, moviepy):
 
 def test_vis_scheduler(motion_pairs, tmp_path):
     # Without the number of videos it takes every epoch for one iteration.
-    tool(
+    mmaction2(
         'vis_scheduler',
         CONFIG,
         '--not-show',
@@ -258,14 +254,13 @@ def test_vis_scheduler(motion_pairs, tmp_path):
 
 
 def test_browse_dataset(motion_pairs, tmp_path, moviepy):
-    tool(
+    mmaction2(
         'browse_dataset',
         CONFIG,
         tmp_path / 'clips',
         '--show-number',
         2,
         cwd=motion_pairs,
-        env=moviepy,
     )
     clips = sorted((tmp_path / 'clips').iterdir())
     assert [clip.name for clip in clips] == ['video_0.mp4', 'video_1.mp4']
@@ -282,7 +277,7 @@ def test_browse_dataset(motion_pairs, tmp_path, moviepy):
 
 
 def test_clip_feature_extraction(motion_pairs, work_dir, tmp_path):
-    tool(
+    mmaction2(
         'clip_feature_extraction',
         CONFIG,
         work_dir / 'epoch_1.pth',
@@ -307,7 +302,8 @@ def test_clip_feature_extraction(motion_pairs, work_dir, tmp_path):
 
 def test_publish_model(motion_pairs, work_dir, tmp_path):
     # The tool imports nothing that could allow-list MMEngine's checkpoints.
-    tool(
+    run(
+        *MIM_RUN,
         'publish_model',
         work_dir / 'epoch_1.pth',
         tmp_path / 'published.pth',
@@ -332,7 +328,7 @@ def test_publish_model(motion_pairs, work_dir, tmp_path):
 
 
 def test_print_config(motion_pairs):
-    log = tool(
+    log = mmaction2(
         'print_config',
         CONFIG,
         '--options',
