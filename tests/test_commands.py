@@ -20,6 +20,7 @@ from aia_mmaction.predictions import load_dump
 from .backbones.test_training_options import torchvision_layout
 from .benchmarks import LABELS, NUM_FRAMES, make_benchmarks
 from .conftest import (
+    HALF_RESNET18,
     IN_PROCESS,
     MMACTION2_TOOLS,
     REPO,
@@ -270,12 +271,11 @@ def test_compile(motion_pairs, tmp_path, monkeypatch):
         '--cfg-options',
         'compile.backend=aot_eager',
         'model.backbone.plugins.0.cfg.impl=fused',
-        # half of the network
-        'model.backbone.num_stages=2',
-        'model.backbone.strides=(1,2)',
-        'model.backbone.dilations=(1,1)',
-        'model.backbone.out_indices=(1,)',
-        'model.cls_head.in_channels=128',
+        *(
+            f'model.{part}.{key}={value}'.replace(' ', '')
+            for part, options in HALF_RESNET18.items()
+            for key, value in options.items()
+        ),
         *IN_PROCESS,
         'train_cfg.max_epochs=2',
         'train_dataloader.dataset.indices=16',

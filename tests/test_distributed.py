@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from .conftest import REPO, run
+from .conftest import HALF_RESNET18, REPO, run
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +19,9 @@ CONFIG = f"""
 _base_ = '{REPO}/configs/tsn_r18_cinst_motion-pairs.py'
 custom_imports = dict(imports=['aia_mmaction', 'distributed_hook'])
 custom_hooks = [dict(type='LossOfAllRanks')]
-model = dict(
-    backbone=dict(norm_eval={not TWO_GPUS}),
-    cls_head=dict(dropout_ratio=0))
+model = {HALF_RESNET18}
+model['backbone']['norm_eval'] = {not TWO_GPUS}
+model['cls_head']['dropout_ratio'] = 0
 sync_bn = 'torch' if {TWO_GPUS} else None
 optim_wrapper = dict(optimizer=dict(lr=0.02))
 param_scheduler = None

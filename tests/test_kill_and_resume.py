@@ -12,7 +12,7 @@ from mmengine.runner import runner
 
 from aia_mmaction.checkpoints import latest_whole_checkpoint
 
-from .conftest import REPO, run
+from .conftest import HALF_RESNET18, REPO, run
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,8 @@ ITERATIONS = 2  # of an epoch
 # every epoch, and no dropout, leave the seed alone to decide.
 CONFIG = f"""
 _base_ = '{REPO}/configs/tsn_r18_cinst_motion-pairs.py'
-model = dict(cls_head=dict(dropout_ratio=0))
+model = {HALF_RESNET18}
+model['cls_head']['dropout_ratio'] = 0
 train_cfg = dict(max_epochs={EPOCHS})
 param_scheduler = [
     dict(

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from .conftest import REPO, run
+from .conftest import HALF_RESNET18, REPO, run
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +28,7 @@ custom_imports = dict(imports=['aia_mmaction', 'resources_hook'])
 custom_hooks = [dict(type='Resources')]
 default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=1))
+model = {HALF_RESNET18 if ITERATIONS < 1000 else {}}
 param_scheduler = None
 train_cfg = dict(max_epochs={ITERATIONS // EPOCH})
 train_dataloader = dict(

@@ -29,7 +29,7 @@ def test_network(tmp_path):
         CONFIG,
         REPO / 'configs/r2plus1d_r34_cinst_sthv2.py',
         '--size',
-        '48',
+        40,
         '--repeats',
         '1',
         '--json',
@@ -42,7 +42,7 @@ def test_network(tmp_path):
     assert result['environment']['PyTorch'] == torch.__version__
     rows = result['rows']
     assert [row['variant'] for row in rows] == ['plain', 'reference', 'auto'] * 2
-    assert [row['input'] for row in rows[::3]] == ['1x8x3x48x48', '1x1x3x8x48x48']
+    assert [row['input'] for row in rows[::3]] == ['1x8x3x40x40', '1x1x3x8x40x40']
     for row in rows:
         for metric in (
             'inference (ms)',
