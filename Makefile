@@ -30,7 +30,7 @@ lint: setup
 # PyPI's torchvision is built for CUDA: with PyTorch for CPUs its import fails
 # where it registers operators, which no image backbone needs. So the tests have
 # it, without that registration, in a folder of its own.
-IMAGES := $(VENV)/image_libraries
+IMAGES := $(CURDIR)/$(VENV)/image_libraries
 
 $(IMAGES)/.ready: requirements/image_libraries.txt $(VENV)/.ready
 	rm -rf $(IMAGES)
@@ -40,7 +40,7 @@ $(IMAGES)/.ready: requirements/image_libraries.txt $(VENV)/.ready
 
 # A PyTorch for CPUs brings no Triton. Its interpreter runs the kernels without
 # a GPU; in a folder of its own, so that PyTorch stays as users have it.
-TRITON := $(VENV)/triton
+TRITON := $(CURDIR)/$(VENV)/triton
 
 $(TRITON)/.ready: requirements/triton.txt $(VENV)/.ready
 	mkdir -p $(TRITON)
@@ -48,14 +48,22 @@ $(TRITON)/.ready: requirements/triton.txt $(VENV)/.ready
 		$(PIP) --no-deps --target $(TRITON) -r $<
 	touch $@
 
-# A process per core with one thread each: most of the time goes into starting
-# commands, which take one core.
-test: export OMP_NUM_THREADS = 1
-test: setup $(IMAGES)/.ready $(TRITON)/.ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+# A process per core with one thread each, since few tests could use more.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+IMAGE_TESTS := tests/recognizers/test_image_backbones.py
+TRITON_TESTS := tests/ops/test_triton.py
+PYTORCH_ALONE := --ignore $(IMAGE_TESTS) --ignore $(TRITON_TESTS) -m 'not image_libraries'
+test test-fast: export OMP_NUM_THREADS = 1
 
+# Three runs, since what is imported first decides what PyTorch finds.
+test: setup $(IMAGES)/.ready $(TRITON)/.ready
+	$(PYTEST) $(PYTORCH_ALONE)
+	PYTHONPATH=$(IMAGES) $(PYTEST) -m image_libraries $(IMAGE_TESTS) tests/backbones
+	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(PYTEST) $(TRITON_TESTS)
+
+# What one runs while editing.
 test-fast: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) $(PYTORCH_ALONE) -m 'not slow and not image_libraries'
 
 # What attention needs, on the oldest versions that setup.py allows. PyTorch 2.1
 # comes with CUDA, several gigabytes.

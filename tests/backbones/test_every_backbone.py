@@ -71,17 +71,22 @@ BACKBONES = {
     'X3D': (dict(gamma_w=1, gamma_b=2.25, gamma_d=2.2), CLIP, 26, ''),
 }
 HAS_MMPRETRAIN = importlib.util.find_spec('mmpretrain') is not None
-NEEDS = {'MobileOneTSM': 'mmpretrain', 'ResNetTIN': 'mmcv._ext'}
+HAS_OPERATORS = importlib.util.find_spec('mmcv._ext') is not None
+needs_mmpretrain = [
+    pytest.mark.image_libraries,
+    pytest.mark.skipif(not HAS_MMPRETRAIN, reason='needs mmpretrain'),
+]
+MARKS = {
+    'MobileOneTSM': needs_mmpretrain,
+    'ResNetTIN': pytest.mark.skipif(not HAS_OPERATORS, reason='needs mmcv._ext'),
+}
 
 
 def names(without=()):
     return [
         pytest.param(
             name,
-            marks=pytest.mark.skipif(
-                name in NEEDS and not importlib.util.find_spec(NEEDS[name]),
-                reason=f'needs {NEEDS.get(name)}',
-            ),
+            marks=MARKS.get(name, []),
         )
         for name in BACKBONES
         if name not in without
@@ -267,6 +272,7 @@ def test_tpn(name):
     assert all(p.grad is not None for n, p in model.named_parameters() if is_aia(n))
 
 
+@pytest.mark.image_libraries
 @pytest.mark.skipif(not HAS_MMPRETRAIN, reason='needs mmpretrain')
 def test_readme_table():
     rows = []

@@ -1,9 +1,5 @@
 import copy
-import os
-import sys
 from functools import lru_cache, partial
-from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +10,6 @@ from aia_mmaction import ChannelContext, CinST, SpatioTemporalContext, STinC, op
 from aia_mmaction.ops import compiled, fused, library
 from aia_mmaction.ops.parity import deviations
 
-from ..conftest import REPO, run
-
-# Of the environment that runs the tests, whose versions it fits
-TRITON = Path(sys.prefix) / 'triton'
 LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
 # Odd sizes; one frame; blocks of the banded convolution that are whole, and
 # that are not; an axis of one.
@@ -322,25 +314,6 @@ class TestCompiled:
             x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
             layers(x).square().sum().backward()
         assert len(compilations) == 2 * len(sizes)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec('triton') is None and not TRITON.exists(),
-    reason='`make test` installs Triton',
-)
-def test_triton_without_a_gpu():
-    """The interpreter has to be chosen before Triton is imported."""
-    run(
-        sys.executable,
-        '-m',
-        'pytest',
-        'tests/ops/test_triton.py',
-        cwd=REPO,
-        env=dict(
-            PYTHONPATH=os.pathsep.join([str(REPO), str(TRITON)]), TRITON_INTERPRET='1'
-        ),
-    )
 
 
 class Network(nn.Module):

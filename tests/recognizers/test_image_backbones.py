@@ -1,14 +1,9 @@
 """Image backbones of other libraries, which Recognizer2D takes, with AIA.
 
 The libraries are not installed beside the rest, because torchvision's wheel
-for CUDA breaks a PyTorch for CPUs; `test_image_libraries` below runs this file
-where they can be imported.
+for CUDA breaks a PyTorch for CPUs; `make test` has them in a folder of their
+own and runs this file with it.
 """
-
-import importlib.util
-import os
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,19 +16,16 @@ from aia_mmaction.backbones.blocks import find_stages
 
 from ..backbones.test_plugins import is_aia
 from ..conftest import (
-    REPO,
     check_readme_table,
     count_attention,
-    run,
     samples,
     scores_of,
 )
 
-LIBRARIES = ('torchvision', 'timm', 'mmpretrain')
-# Of the environment that runs the tests, whose versions it fits
-FOLDER = Path(sys.prefix) / 'image_libraries'
-present = all(importlib.util.find_spec(name) for name in LIBRARIES)
-with_libraries = pytest.mark.skipif(not present, reason=f'needs {", ".join(LIBRARIES)}')
+for name in ('torchvision', 'timm', 'mmpretrain'):
+    pytest.importorskip(name)
+
+pytestmark = pytest.mark.image_libraries
 
 # type: (arguments, channels of the last map, blocks of every stage)
 NETWORKS = {
@@ -80,7 +72,6 @@ def scores(model):
         return scores_of(model.predict(clips, samples(2)))
 
 
-@with_libraries
 @pytest.mark.parametrize('name', NETWORKS)
 class TestImageBackbone:
     def test_trains_and_reloads(self, name, tmp_path):
@@ -123,7 +114,6 @@ class TestImageBackbone:
         assert len(attention_layers(model)) == 2 * count
 
 
-@with_libraries
 class TestPlaces:
     def test_after_norm2(self):
         model = build('torchvision.resnet50')
@@ -188,7 +178,6 @@ class TestPlaces:
             )
 
 
-@with_libraries
 @pytest.mark.parametrize(
     'name, where',
     [
@@ -212,7 +201,6 @@ def test_branches_inside_of_a_block(name, where):
         )
 
 
-@with_libraries
 def test_max_testing_views():
     model = build('torchvision.resnet50')
     expected = scores(model)
@@ -220,29 +208,8 @@ def test_max_testing_views():
     torch.testing.assert_close(scores(model), expected)
 
 
-@with_libraries
 def test_readme_table():
     rows = [(f'`{name}`', *count_attention(build(name).backbone)) for name in NETWORKS]
     check_readme_table(
         'image backbones', ('backbone', 'attention layers', 'parameters'), rows
     )
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(present, reason='the libraries are here')
-@pytest.mark.skipif(not FOLDER.exists(), reason=f'needs {FOLDER.name}')
-def test_image_libraries():
-    out = run(
-        sys.executable,
-        '-m',
-        'pytest',
-        '-m',
-        'not slow',
-        '-k',
-        'MobileOneTSM or readme or image',
-        'tests/recognizers/test_image_backbones.py',
-        'tests/backbones/test_every_backbone.py',
-        cwd=REPO,
-        env=dict(PYTHONPATH=os.pathsep.join([str(REPO), str(FOLDER)])),
-    )
-    print(out)
