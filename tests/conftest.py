@@ -20,6 +20,8 @@ from mmengine.visualization import Visualizer
 
 from aia_mmaction.backbones import attention_layers
 
+from .preloaded import run_code
+
 REPO = Path(__file__).resolve().parent.parent
 MMACTION2_TOOLS = Path(mmaction.__file__).parent / '.mim' / 'tools'
 
@@ -105,13 +107,27 @@ def call(script, *args, cwd, check=True):
     return printed.getvalue()
 
 
-def mmaction2(tool, *args, **kwargs):
-    """Run a tool of MMAction2, such as ``'train'``, in this process.
+def fresh(script, *args, cwd, env=None, check=True):
+    """:func:`call` in a process that knows nothing of this package yet."""
+    script = str(script)
+    code = f"""
+import runpy, sys
+sys.argv = {[script, *map(str, args)]}
+sys.path.insert(0, {str(Path(script).parent)!r})
+runpy.run_path({script!r}, run_name='__main__')
+"""
+    code, printed = run_code(code, cwd, env or {})
+    _check(code, check, printed)
+    return printed
+
+
+def mmaction2(tool, *args, how=call, **kwargs):
+    """Run a tool of MMAction2, such as ``'train'``, by :func:`call`.
 
     It is what ``mim train mmaction`` starts.
     """
     (script,) = MMACTION2_TOOLS.rglob(f'{tool}.py')
-    return call(script, *args, **kwargs)
+    return how(script, *args, **kwargs)
 
 
 def _check(code, expected_to_work, printed):

@@ -25,6 +25,7 @@ from .conftest import (
     MMACTION2_TOOLS,
     REPO,
     call,
+    fresh,
     mim,
     mmaction2,
     needs_fast_paths,
@@ -411,7 +412,7 @@ class TestThreeWays:
             *data,
             'train_cfg.max_epochs=1',
             'default_hooks.checkpoint.interval=1',
-            train=partial(mim, 'train', 'mmaction'),
+            train=partial(mmaction2, 'train', how=fresh),
         )
 
     def test_insert_plugins_into_a_model(self, plain, monkeypatch):
@@ -589,7 +590,7 @@ def test_pure_python_config(motion_pairs):
     """
     (motion_pairs / 'pure_tsm.py').write_text(PURE_PYTHON_TSM)
     (motion_pairs / 'pure.py').write_text(PURE_PYTHON_AIA)
-    mim('train', 'mmaction', 'pure.py', cwd=motion_pairs)
+    mmaction2('train', 'pure.py', cwd=motion_pairs, how=fresh)
     work_dir = motion_pairs / 'work_dirs' / 'pure'
     checkpoint = last_checkpoint(work_dir)
     assert any(

@@ -1,7 +1,6 @@
 """Every repair mends something that is broken without it."""
 
 import pickle
-import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -15,7 +14,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
 
-from .conftest import needs_fast_paths, needs_mmaction_1_2, run, stack_as_installed
+from .conftest import needs_fast_paths, needs_mmaction_1_2, stack_as_installed
+from .preloaded import run_code
 
 # What a user does that fails without the repair.
 USES = {
@@ -189,18 +189,13 @@ needs_cpu_only_torch = pytest.mark.skipif(
 )
 
 
-def use(name, tmp_path, disable, check):
-    return run(
-        sys.executable,
-        '-c',
-        'import aia_mmaction\n' + USES[name],
-        cwd=tmp_path,
-        env={
-            'PYTHONPATH': str(stack_as_installed(tmp_path)),
-            DISABLE_VARIABLE: disable,
-        },
-        check=check,
-    )
+def use(name, tmp_path, disable=''):
+    """Exit code and output."""
+    env = {
+        'PYTHONPATH': str(stack_as_installed(tmp_path)),
+        DISABLE_VARIABLE: disable,
+    }
+    return run_code('import aia_mmaction\n' + USES[name], tmp_path, env)
 
 
 MARKS = {
@@ -217,7 +212,8 @@ each_repair = pytest.mark.parametrize(
 
 @each_repair
 def test_repair(name, tmp_path):
-    log = use(name, tmp_path, disable='', check=True)
+    code, log = use(name, tmp_path)
+    assert code == 0, log
     assert log.count('aia_mmaction repaired on import') == 1
     assert name in log.split('repaired on import: ')[1].split(' (')[0]
 
@@ -226,7 +222,9 @@ def test_repair(name, tmp_path):
 def test_broken_without_repair(name, tmp_path):
     if name == 'weights_only' and torch.__version__ < '2.6':
         pytest.skip('loads whatever is in a file')
-    assert ERRORS[name] in use(name, tmp_path, disable=name, check=False)
+    code, log = use(name, tmp_path, disable=name)
+    assert code != 0
+    assert ERRORS[name] in log
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from .conftest import HALF_RESNET18, REPO, run
+from .conftest import HALF_RESNET18, REPO, fresh, mmaction2, run
 
 pytestmark = pytest.mark.slow
 
@@ -39,31 +39,23 @@ test_dataloader = val_dataloader
 """
 
 
-def mim(verb, config, processes, cwd, *options):
+def command(verb, config, processes, cwd, *options):
+    """``mim train`` and ``mim test``; one process needs no launcher."""
     env = {
         'PYTHONPATH': os.pathsep.join(
             [str(REPO / 'tests'), os.environ.get('PYTHONPATH', '')]
-        ),
-        'OMP_NUM_THREADS': '1',
+        )
     }
-    launch = ['--gpus', processes if TWO_GPUS or processes > 1 else 0]
-    if processes > 1:
-        launch += ['--launcher', 'pytorch']
     if not TWO_GPUS:
         env['CUDA_VISIBLE_DEVICES'] = '-1'
         options = [*options, '--cfg-options', 'env_cfg.dist_cfg.backend=gloo']
-    return run(
-        sys.executable,
-        '-m',
-        'mim',
-        verb,
-        'mmaction',
-        config,
-        *launch,
-        *options,
-        cwd=cwd,
-        env=env,
-    )
+    if processes == 1:
+        return mmaction2(verb, config, *options, cwd=cwd, env=env, how=fresh)
+    if verb == 'test':
+        options = ['--checkpoint', *options]
+    launch = ['--gpus', processes, '--launcher', 'pytorch']
+    mim = (sys.executable, '-m', 'mim', verb, 'mmaction')
+    return run(*mim, config, *launch, *options, cwd=cwd, env=env)
 
 
 def scalars(work_dir, key):
@@ -79,7 +71,7 @@ def runs(motion_pairs, tmp_path_factory):
     for processes in (1, 2):
         config = folder / f'{processes}.py'
         config.write_text(CONFIG.replace('BATCH_SIZE', str(8 // processes)))
-        mim(
+        command(
             'train',
             config,
             processes,
@@ -110,7 +102,7 @@ def test_same_weights(runs):
 def test_same_metric(runs, motion_pairs):
     config, checkpoint = runs[0].with_suffix('.py'), runs[0] / 'epoch_2.pth'
     one, two = (
-        mim('test', config, processes, motion_pairs, '--checkpoint', checkpoint)
+        command('test', config, processes, motion_pairs, checkpoint)
         for processes in (1, 2)
     )
     accuracies = [

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import sys
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from mmengine.runner import runner
 
 from aia_mmaction.checkpoints import latest_whole_checkpoint
 
-from .conftest import HALF_RESNET18, REPO, run
+from .conftest import HALF_RESNET18, REPO, fresh
 
 pytestmark = pytest.mark.slow
 
@@ -57,14 +56,8 @@ TIMED = [
 def train(work_dir, moments, cwd):
     config = work_dir.with_suffix('.py')
     config.write_text(CONFIG)
-    return run(
-        sys.executable,
-        REPO / 'tests/killed_training.py',
-        config,
-        work_dir,
-        *moments,
-        cwd=cwd,
-    )
+    script = REPO / 'tests/killed_training.py'
+    return fresh(script, config, work_dir, *moments, cwd=cwd)
 
 
 def losses(work_dir):

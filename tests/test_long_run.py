@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from .conftest import HALF_RESNET18, REPO, run
+from .conftest import HALF_RESNET18, REPO, fresh, mmaction2
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,24 +42,19 @@ train_dataloader = dict(
 def test_nothing_grows(motion_pairs, tmp_path):
     config = tmp_path / 'long.py'
     config.write_text(CONFIG)
-    run(
-        sys.executable,
-        '-m',
-        'mim',
+    mmaction2(
         'train',
-        'mmaction',
         config,
-        '--gpus',
-        0,
         '--work-dir',
         tmp_path / 'run',
         cwd=motion_pairs,
         env={
             'PYTHONPATH': os.pathsep.join(
                 [str(REPO / 'tests'), os.environ.get('PYTHONPATH', '')]
-            )
+            ),
+            'CUDA_VISIBLE_DEVICES': '-1',
         },
-        timeout=3600,
+        how=fresh,
     )
     (path,) = tmp_path.glob('run/*/vis_data/scalars.json')
     lines = [

@@ -9,7 +9,7 @@ import yaml
 from mmengine.config import Config
 
 from .benchmarks import make_benchmarks
-from .conftest import REPO, run, stack_as_installed
+from .conftest import IN_PROCESS, REPO, fresh, mmaction2, run, stack_as_installed
 
 pytestmark = pytest.mark.slow
 
@@ -118,26 +118,27 @@ def test_mim_download(mim, tmp_path):
     assert cfg.train_dataloader.dataset.ann_file.startswith('data/sthv2/')
 
 
-def test_config_inheritance(mim, tmp_path):
+def test_config_inheritance(wheel, tmp_path):
     """MMEngine asks for a folder in the name, hence the _base_/.."""
-    make_benchmarks(tmp_path)
+    make_benchmarks(tmp_path, ['diving48'])
     (tmp_path / 'mine.py').write_text(
         "_base_ = 'aia_mmaction::_base_/../tsn_r50_cinst_diving48.py'\n"
         'model = dict(backbone=dict(\n'
         "    pretrained=None, depth=18, plugins='C2ST'),\n"
         '    cls_head=dict(in_channels=512))\n'
     )
-    mim(
+    mmaction2(
         'train',
-        'mmaction',
         'mine.py',
         '--cfg-options',
+        *IN_PROCESS,
         'train_cfg.max_epochs=1',
-        'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
         'train_dataloader.batch_size=2',
-        'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False',
+        'train_dataloader.dataset.pipeline.5.scale=(64,64)',
+        'val_dataloader.dataset.pipeline.4.crop_size=64',
+        cwd=tmp_path,
+        env=wheel,
+        how=fresh,
     )
     state = torch.load(tmp_path / 'work_dirs/mine/epoch_1.pth')['state_dict']
     assert any('after_norm.1.gate_t' in key for key in state)
