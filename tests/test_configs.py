@@ -5,7 +5,6 @@ from itertools import product
 import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 
@@ -13,7 +12,7 @@ from aia_mmaction.backbones import attention_layers
 from aia_mmaction.datasets.protocols import PROTOCOLS
 
 from .benchmarks import LABELS, make_benchmarks
-from .conftest import REPO, labels_of
+from .conftest import REPO, labels_of, read_config
 
 CLASSES = dict(sthv1=174, sthv2=174, diving48=48, egtea=106, kinetics400=400)
 # name: (backbone, attention, dataset, frames)
@@ -55,7 +54,7 @@ def data(benchmarks, monkeypatch):
 
 
 def load(name):
-    cfg = Config.fromfile(REPO / 'configs' / name)
+    cfg = read_config(name)
     cfg.model.backbone.pretrained = None
     if 'tsm' in name:
         cfg.model.backbone.pretrained2d = False

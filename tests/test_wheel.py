@@ -9,7 +9,15 @@ import yaml
 from mmengine.config import Config
 
 from .benchmarks import make_benchmarks
-from .conftest import IN_PROCESS, REPO, fresh, mmaction2, run, stack_as_installed
+from .conftest import (
+    IN_PROCESS,
+    REPO,
+    fresh,
+    mmaction2,
+    read_config,
+    run,
+    stack_as_installed,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -175,7 +183,7 @@ def test_metafile():
     assert sorted(m['Name'] for m in meta['Models']) == CONFIGS
     for model in meta['Models']:
         assert model['Config'] == f'configs/{model["Name"]}.py'
-        cfg = Config.fromfile(REPO / model['Config'])
+        cfg = read_config(f'{model["Name"]}.py')
         network, depth = model['Metadata']['Architecture'].split(' ResNet-')
         assert cfg.model.backbone.depth == int(depth)
         assert (cfg.model.backbone.type == 'AIAResNetTSM') == (network == 'TSM')

@@ -13,7 +13,7 @@ from ..conftest import check_readme_table, count_attention, samples
 from .conftest import R2PLUS1D
 from .test_plugins import is_aia
 
-FRAMES, CLIP = (8, 3, 64, 64), (2, 3, 4, 64, 64)
+FRAMES, CLIP = (8, 3, 32, 32), (2, 3, 4, 32, 32)
 RESNET3D = dict(depth=50, pretrained=None, pretrained2d=False)
 SEGMENTS = dict(num_segments=4)
 
