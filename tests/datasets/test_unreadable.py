@@ -1,4 +1,5 @@
 import copy
+import gc
 import pickle
 
 import numpy as np
@@ -70,7 +71,9 @@ class TestTraining:
         assert '3 of 3' in str(error.value)
 
     @pytest.mark.parametrize('context', ['fork', 'spawn'])
-    def test_counts_over_all_workers(self, videos, context):
+    def test_counts_over_all_workers(self, videos, context, monkeypatch):
+        # How long PyTorch waits for a worker that still imports, 5 s
+        monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.5)
         pipeline = decode(on_error='skip', max_share=0.008)  # 8 of 1,000
         data = dataset(videos, [*BAD, *GOOD[:1]] * 4, pipeline)
         loader = DataLoader(
@@ -79,6 +82,7 @@ class TestTraining:
         with pytest.raises(RuntimeError, match=r'at most 0.80%.*got (9|\d\d) of'):
             for _ in range(10):
                 list(loader)
+        gc.collect()  # ends the workers
 
     def test_the_list_is_removed_with_the_dataset(self, videos):
         transform = TRANSFORMS.build(decode(on_error='skip')[0])

@@ -93,7 +93,8 @@ def test_prediction_is_that_of_the_network(monkeypatch, video, tmp_path, capsys)
     from mmaction.apis import inference_recognizer, init_recognizer
 
     weights = checkpoint(tmp_path, AIA)
-    visualize(monkeypatch, AIA, weights, video, '--out-dir', tmp_path)
+    options = ['--stages', 4, '--out-dir', tmp_path]
+    visualize(monkeypatch, AIA, weights, video, *options)
     model = init_recognizer(str(AIA), str(weights), device='cpu')
     expected = inference_recognizer(model, str(video)).pred_score
     label, score = re.search(
