@@ -17,7 +17,9 @@ def check_whole_clips(
     x: Tensor, num_segments: Optional[int], module: nn.Module
 ) -> None:
     """Raise a ValueError if frames in the batch axis do not make clips."""
-    if num_segments is not None and x.dim() == 4 and (x.shape[0] % num_segments):
+    if num_segments is None or x.dim() != 4 or torch.jit.is_tracing():
+        return  # a trace cannot hold the check: it is of one example
+    if x.shape[0] % num_segments:
         raise ValueError(
             f'{type(module).__name__}: expected whole clips of num_segments='
             f'{num_segments} frames, got a batch of {x.shape[0]} frames, not '
