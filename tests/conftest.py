@@ -245,6 +245,13 @@ def link_package(name, inner, folder):
     return target
 
 
+@pytest.fixture
+def on_meta():
+    """Networks of which names and shapes are all that counts."""
+    with torch.device('meta'):
+        yield
+
+
 @pytest.fixture(scope='session')
 def motion_pairs(tmp_path_factory):
     """A working directory with 24 + 8 motion-pairs videos below data/."""

@@ -309,12 +309,12 @@ def test_r2plus1d(tmp_path):
         'train_dataloader.batch_size=2',
         'default_hooks.logger.interval=1',
         'train_dataloader.dataset.pipeline.1.frame_interval=1',
-        'train_dataloader.dataset.pipeline.5.scale=(64,64)',
-        'val_dataloader.dataset.pipeline.3.scale=(-1,64)',
-        'val_dataloader.dataset.pipeline.4.crop_size=64',
+        'train_dataloader.dataset.pipeline.5.scale=(48,48)',
+        'val_dataloader.dataset.pipeline.3.scale=(-1,48)',
+        'val_dataloader.dataset.pipeline.4.crop_size=48',
         'test_dataloader.dataset.pipeline.1.num_clips=2',
-        'test_dataloader.dataset.pipeline.3.scale=(-1,64)',
-        'test_dataloader.dataset.pipeline.4.crop_size=64',
+        'test_dataloader.dataset.pipeline.3.scale=(-1,48)',
+        'test_dataloader.dataset.pipeline.4.crop_size=48',
     ]
     log = mmaction2('train', config, *options, cwd=tmp_path)
     assert 'acc/top1' in log

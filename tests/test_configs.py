@@ -115,7 +115,23 @@ def test_one_step(name, data):
     assert model.cls_head.fc_cls.out_features == CLASSES[dataset.split('-')[0]]
 
 
-@pytest.mark.parametrize('name', [n for n in CONFIGS if 'cinst' in n])
+def of_first_model(name):
+    """The config of the same data, which is tested for all of them."""
+    return name.replace('tsm', 'tsn').replace('stinc', 'cinst')
+
+
+@pytest.mark.parametrize('name', [n for n in CONFIGS if n != of_first_model(n)])
+def test_data_is_the_same_for_every_model(name):
+    cfg, first = load(name), load(of_first_model(name))
+    for key in cfg:
+        if key.endswith(('dataloader', 'pipeline', 'evaluator')):
+            assert cfg[key] == first[key], key
+
+
+@pytest.mark.parametrize(
+    'name',
+    [n for n in CONFIGS if n == of_first_model(n) and not is_another_split(n)],
+)
 def test_test_data(name, data):
     """Validation, the protocols, and the pipeline for inference."""
     cfg = load(name)

@@ -33,7 +33,7 @@ ENTRIES = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=30,
+    max_examples=20,
     phases=[Phase.generate],
     deadline=None,
     derandomize=True,

@@ -129,12 +129,14 @@ class TestEveryBackbone:
         args = dict(BACKBONES[name][0])
         if name in ('ResNet', 'MobileNetV2', 'C2D'):
             args.pop('num_segments')
-        plain = MODELS.build({'type': name, **args})
-        aia = build(name)
+        # Names need no memory, but for TANet, which looks at its weights.
+        with torch.device('cpu' if name == 'TANet' else 'meta'):
+            plain = MODELS.build({'type': name, **args})
+            aia, without = build(name), build(name, plugins=[])
         assert list(plain.state_dict()) == [
             k for k in aia.state_dict() if not is_aia(k)
         ]
-        assert list(plain.state_dict()) == list(build(name, plugins=[]).state_dict())
+        assert list(plain.state_dict()) == list(without.state_dict())
 
     def test_attention_keeps_its_own_initialisation(self, name):
         model = build(name)

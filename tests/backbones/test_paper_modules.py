@@ -96,6 +96,7 @@ def test_unknown_name():
         build_aia('tsn', plugins='CinTS')
 
 
+@pytest.mark.usefixtures('on_meta')
 def test_in_every_network(module, network):
     model = build_aia(network, plugins=module)
     entries = len(PAPER_MODULES[module])

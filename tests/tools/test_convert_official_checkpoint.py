@@ -263,7 +263,11 @@ def convert(monkeypatch, capsys, *args):
 
 # --- every layout ---
 
-MODULE_CASES = [(module, tsm) for module in (None, *MODULES) for tsm in (False, True)]
+# Each module, and the shift with each way of joining two layers
+MODULE_CASES = [
+    *((module, False) for module in (None, *MODULES)),
+    *((module, True) for module in (None, 'CinST', 'C2ST', 'STinCplusCinST')),
+]
 
 
 @pytest.mark.parametrize('module, tsm', MODULE_CASES)
