@@ -158,6 +158,14 @@ needs_mmaction_1_2 = pytest.mark.skipif(
 )
 
 
+def slow_but(quick, values):
+    """Values of a parameter, of which `make test-fast` takes the quick ones."""
+    return [
+        value if value in quick else pytest.param(value, marks=pytest.mark.slow)
+        for value in values
+    ]
+
+
 def samples(n):
     """Data samples of the classes 0, 1, ..."""
     name = (

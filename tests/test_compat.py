@@ -202,7 +202,8 @@ MARKS = {
     'cpu_amp': needs_cpu_only_torch,
     'gloo': needs_cpu_only_torch,
     'drn': needs_mmaction_1_2,  # 1.1 has no such package
-    'compile': needs_fast_paths,  # the compiler of PyTorch 2.1 fails elsewhere
+    # The compiler of PyTorch 2.1 fails elsewhere.
+    'compile': [needs_fast_paths, pytest.mark.slow],
 }
 each_repair = pytest.mark.parametrize(
     'name',

@@ -13,7 +13,7 @@ from aia_mmaction.backbones import attention_layers
 from aia_mmaction.datasets.protocols import PROTOCOLS
 
 from .benchmarks import LABELS, make_benchmarks
-from .conftest import REPO, labels_of, read_config
+from .conftest import REPO, labels_of, read_config, slow_but
 
 CLASSES = dict(sthv1=174, sthv2=174, diving48=48, egtea=106, kinetics400=400)
 # name: (backbone, attention, dataset, frames)
@@ -38,6 +38,8 @@ for attention, dataset in product(('CinST', 'STinC'), ('kinetics400', 'sthv2')):
         dataset,
         8,
     )
+# What `make test-fast` takes of them
+QUICK = ('tsn_r50_cinst_sthv1.py', 'tsm_r50_stinc_sthv2.py')
 FRAME_CONFIGS = [name for name in CONFIGS if 'r2plus1d' not in name]
 
 
@@ -75,6 +77,7 @@ def is_another_split(name):
     return 'split2' in name or 'split3' in name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', filter(is_another_split, CONFIGS))
 def test_splits_differ_in_their_lists_alone(name):
     cfg, first = load(name), load(re.sub('split[23]', 'split1', name))
@@ -86,7 +89,9 @@ def test_splits_differ_in_their_lists_alone(name):
     assert cfg.to_dict() == first.to_dict()
 
 
-@pytest.mark.parametrize('name', filterfalse(is_another_split, CONFIGS))
+@pytest.mark.parametrize(
+    'name', slow_but(QUICK, filterfalse(is_another_split, CONFIGS))
+)
 def test_one_step(name, data):
     backbone, attention, dataset, frames = CONFIGS[name]
     cfg = load(name)
@@ -120,6 +125,7 @@ def of_first_model(name):
     return name.replace('tsm', 'tsn').replace('stinc', 'cinst')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [n for n in CONFIGS if n != of_first_model(n)])
 def test_data_is_the_same_for_every_model(name):
     cfg, first = load(name), load(of_first_model(name))
@@ -130,7 +136,10 @@ def test_data_is_the_same_for_every_model(name):
 
 @pytest.mark.parametrize(
     'name',
-    [n for n in CONFIGS if n == of_first_model(n) and not is_another_split(n)],
+    slow_but(
+        QUICK,
+        [n for n in CONFIGS if n == of_first_model(n) and not is_another_split(n)],
+    ),
 )
 def test_test_data(name, data):
     """Validation, the protocols, and the pipeline for inference."""
@@ -155,7 +164,11 @@ def test_test_data(name, data):
 
 
 @pytest.mark.parametrize(
-    'name', [*CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py']
+    'name',
+    slow_but(
+        QUICK,
+        [*CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py'],
+    ),
 )
 def test_bad_videos_are_named(name):
     """Left out in training, an error in testing."""
@@ -176,7 +189,7 @@ def test_protocols_are_all_tested():
     assert set(PROTOCOLS) == {'efficient', 'accurate', 'authors'}
 
 
-@pytest.mark.parametrize('name', FRAME_CONFIGS)
+@pytest.mark.parametrize('name', slow_but(QUICK, FRAME_CONFIGS))
 def test_authors_recipe(name):
     cfg = load(name)
     optimizer = cfg.optim_wrapper.optimizer
@@ -190,7 +203,7 @@ def test_authors_recipe(name):
     assert not cfg.model.backbone.get('partial_bn', False)
 
 
-@pytest.mark.parametrize('name', FRAME_CONFIGS)
+@pytest.mark.parametrize('name', slow_but(QUICK, FRAME_CONFIGS))
 def test_num_segments_agree(name):
     cfg = load(name)
     frames = CONFIGS[name][3]

@@ -28,6 +28,7 @@ def broken(tmp_path):
     return dict(cwd=tmp_path, PYTHONPATH=str(stack_as_installed(tmp_path)))
 
 
+@pytest.mark.slow
 def test_report_fix_and_undo(broken, tmp_path):
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
     utils = tmp_path / 'mmengine' / 'config' / 'utils.py'
@@ -60,6 +61,7 @@ def test_report_fix_and_undo(broken, tmp_path):
     assert 'Nothing to undo' in call('--undo', **broken)
 
 
+@pytest.mark.slow
 def test_index_of_mmaction2_1_1(broken, tmp_path):
     mim = tmp_path / 'mmaction' / '.mim'
     mim.unlink()
@@ -178,6 +180,7 @@ def test_fix_without_permission(broken, tmp_path):
     assert [p.name for p in drn.parent.iterdir() if 'drn' in p.name] == ['drn']
 
 
+@pytest.mark.slow
 def test_other_modules_run_with_m(tmp_path):
     """Only the doctor gets by without the package."""
     package = tmp_path / 'project'

@@ -137,6 +137,7 @@ def test_annotations(tmp_path, benchmark):
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('benchmark', BENCHMARKS)
 def test_prepare(tmp_path, benchmark):
     """Lists are those of before, or of what can be read."""

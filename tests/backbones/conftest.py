@@ -2,6 +2,8 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 
+from ..conftest import slow_but
+
 R2PLUS1D = dict(
     depth=18,
     pretrained=None,
@@ -46,6 +48,6 @@ def make_input(name):
     return torch.randn(NETWORKS[name][3], generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=slow_but(['tsn', 'tsm'], NETWORKS))
 def network(request):
     return request.param

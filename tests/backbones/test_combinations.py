@@ -1,5 +1,6 @@
 """What holds for every list of plugins."""
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20,
     phases=[Phase.generate],

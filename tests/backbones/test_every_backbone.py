@@ -106,6 +106,7 @@ def forward(name, model):
 
 @pytest.mark.parametrize('name', names())
 class TestEveryBackbone:
+    @pytest.mark.slow
     def test_trains_and_reloads(self, name, tmp_path):
         model = build(name)
         model.init_weights()
@@ -138,6 +139,7 @@ class TestEveryBackbone:
         ]
         assert list(plain.state_dict()) == list(without.state_dict())
 
+    @pytest.mark.slow
     def test_attention_keeps_its_own_initialisation(self, name):
         model = build(name)
         model.init_weights()
@@ -151,6 +153,7 @@ class TestEveryBackbone:
         assert outer.std().item() == pytest.approx((2 / 81) ** 0.5, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', names(without=('C3D', 'ResNet3dSlowFast')))
 def test_frozen_stages(name):
     model = build(name, frozen_stages=2)
@@ -162,6 +165,7 @@ def test_frozen_stages(name):
         assert (layer.gate_c.conv.weight.grad is None) == frozen, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name', names(without=('C3D', 'ResNet3dSlowFast', 'MobileOneTSM'))
 )
@@ -235,6 +239,7 @@ def test_mobileone_needs_mmpretrain():
         build('MobileOneTSM')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['ResNetTSM', 'ResNet3dSlowOnly'])
 def test_tpn(name):
     """TPN takes the maps of two stages."""

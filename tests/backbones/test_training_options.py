@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aia_mmaction import insert_plugins
 from aia_mmaction.backbones import attention_layers
 
+from ..conftest import slow_but
 from .conftest import build_aia, build_plain, make_input
 from .test_plugins import CINST, is_aia
 
@@ -85,7 +86,7 @@ def test_init_weights_keeps_loaded_attention(tmp_path):
         assert torch.equal(model.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize('name', ['tsn50', 'tsm', 'r2plus1d'])
+@pytest.mark.parametrize('name', slow_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
 def test_with_cp(name):
     x = make_input(name)
     grads = []

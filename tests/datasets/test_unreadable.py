@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from aia_mmaction.datasets.unreadable import TooManyUnreadable, UnreadableError
 
 from ..benchmarks import write_frames, write_list, write_video
-from ..conftest import REPO
+from ..conftest import REPO, slow_but
 
 GOOD = ['good0.mp4', 'good1.mp4', 'good2.mp4']
 BAD = ['empty.mp4', 'text.mp4', 'cut.mp4', 'missing.mp4']
@@ -70,7 +70,7 @@ class TestTraining:
         assert names <= {str(videos / name) for name in BAD}
         assert '3 of 3' in str(error.value)
 
-    @pytest.mark.parametrize('context', ['fork', 'spawn'])
+    @pytest.mark.parametrize('context', slow_but(['fork'], ['fork', 'spawn']))
     def test_counts_over_all_workers(self, videos, context, monkeypatch):
         # How long PyTorch waits for a worker that still imports, 5 s
         monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.5)

@@ -298,6 +298,7 @@ class TestCompiled:
         for of_gate, size in zip(places, sizes):
             assert set(of_gate.tolist()) == set(range(size))
 
+    @pytest.mark.slow
     def test_compiles_once_for_a_shape(self, monkeypatch):
         """Not once for a layer, and without Dynamo's recompile limit."""
         compilations = []
@@ -333,6 +334,7 @@ class Network(nn.Module):
 
 
 class TestGraphs:
+    @pytest.mark.slow
     def test_compile_without_graph_break(self, calls, monkeypatch):
         network = Network()
         twin = copy.deepcopy(network)

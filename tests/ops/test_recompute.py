@@ -50,6 +50,7 @@ def bytes_kept_of(backbone, attention, device):
     return bytes_kept(backbone(plugins=plugins, **options).to(device), x)
 
 
+@pytest.mark.slow
 @each_device
 @pytest.mark.parametrize('attention', ['CinST', 'STinC'])
 @pytest.mark.parametrize('backbone', [AIAResNet, AIAResNetTSM])

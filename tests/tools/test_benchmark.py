@@ -57,6 +57,7 @@ def test_network(tmp_path):
     assert picture.read_bytes()[:4] == b'\x89PNG'
 
 
+@pytest.mark.slow
 def test_network_of_whole_clips(monkeypatch, tmp_path):
     config = REPO / 'configs/r2plus1d_r34_cinst_sthv2.py'
     options = ['--size', 32, '--repeats', 1, '--metrics', 'inference']
@@ -87,6 +88,7 @@ def test_layer(monkeypatch, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_scaling_varies_one_axis_at_a_time(monkeypatch, tmp_path):
     out = tmp_path / 'out.json'
     monkeypatch.setattr(tool, 'DEFAULT_SIZE', 32)

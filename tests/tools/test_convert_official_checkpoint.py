@@ -270,7 +270,13 @@ MODULE_CASES = [
 ]
 
 
-@pytest.mark.parametrize('module, tsm', MODULE_CASES)
+@pytest.mark.parametrize(
+    'module, tsm',
+    [
+        pytest.param(*case, marks=[] if case[0] == 'CinST' else pytest.mark.slow)
+        for case in MODULE_CASES
+    ],
+)
 def test_resnet50(module, tsm):
     network = authors_network(module, tsm)
     source = network.state_dict()
@@ -291,6 +297,7 @@ def test_resnet50(module, tsm):
 MMACTION2_BLOCKS = {block for block in all_blocks(101) if block[1] % 2 == 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'module, shifted, argument',
     [
@@ -430,6 +437,7 @@ def test_label_file_of_windows(tmp_path):
 # --- commands ---
 
 
+@pytest.mark.slow
 def test_commands(tmp_path):
     """There and back as a user does it, with a config of this repository."""
     source = state_dict_of('CinST', tsm=True, classes=174)
@@ -495,6 +503,7 @@ def test_commands(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_training(tmp_path, monkeypatch, capsys):
     """What MMEngine saved has the authors' names, all of them."""
     expected = state_dict_of('C2ST', tsm=True, classes=174)
@@ -540,6 +549,7 @@ def test_what_reverse_can_tell(module, found):
     assert f'attention {found} in' in str(tool.to_authors(converted)[0])
 
 
+@pytest.mark.slow
 def test_reverse_of_mmaction2s_tsm_r101(tmp_path, monkeypatch, capsys):
     source = state_dict_of('C', depth=101, shifted=MMACTION2_BLOCKS)
     torch.save(tool.to_mmaction2(source)[2], tmp_path / 'in.pth')
@@ -866,6 +876,7 @@ def test_written_only_if_it_loads(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_command_fails_without_traceback(tmp_path):
     torch.save(shell_of('CinST'), tmp_path / 'in.pth')
     out = run(sys.executable, TOOL, 'in.pth', 'out.pth', cwd=tmp_path, check=False)

@@ -1,11 +1,13 @@
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from ..conftest import REPO, run
 
 
+@pytest.mark.slow
 def test_diagram_of_the_readme(tmp_path):
     run(sys.executable, REPO / 'tools/diagram.py', 'cinst_stinc.png', cwd=tmp_path)
     drawn = Image.open(tmp_path / 'cinst_stinc.png').convert('RGB')

@@ -13,7 +13,7 @@ from aia_mmaction.backbones import attention_layers
 from aia_mmaction.deployment import FORMATS, ScoresOfClips
 
 from ..backbones.conftest import NETWORKS
-from ..conftest import REPO, samples, scores_of
+from ..conftest import REPO, samples, scores_of, slow_but
 
 sys.path.insert(0, str(REPO / 'tools'))
 import export as tool
@@ -79,7 +79,7 @@ def pixels(name, n=2):
 
 
 @pytest.mark.parametrize('average_clips', ['prob', 'score', None])
-@pytest.mark.parametrize('name', SHAPES)
+@pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))
 def test_scores_are_those_of_mmaction2(name, average_clips):
     model, inputs = build(name, average_clips=average_clips), pixels(name)
     data = dict(inputs=list(inputs), data_samples=samples(2))
@@ -90,6 +90,7 @@ def test_scores_are_those_of_mmaction2(name, average_clips):
     assert got.std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('suffix', FORMATS)
 @pytest.mark.parametrize('name', SHAPES)
 def test_every_network_and_format(name, suffix, tmp_path):
@@ -105,7 +106,7 @@ def test_every_network_and_format(name, suffix, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-@pytest.mark.parametrize('name', SHAPES)
+@pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))
 def test_folded_norms(name):
     model, inputs = build(name), pixels(name)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]

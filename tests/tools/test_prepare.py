@@ -158,6 +158,7 @@ def test_sthv2(tmp_path):
         assert count in printed
 
 
+@pytest.mark.slow
 def test_diving48_from_the_command_line(tmp_path):
     make_diving48(tmp_path / 'raw')
     run(sys.executable, TOOL, 'diving48', 'raw', cwd=tmp_path)

@@ -57,6 +57,7 @@ def rows_of(sheet):
     return int((np.diff(dark.astype(int)) == 1).sum())
 
 
+@pytest.mark.slow
 def test_whole_command(motion_pairs, video, tmp_path):
     log = run(
         sys.executable,
@@ -89,6 +90,7 @@ def test_whole_command(motion_pairs, video, tmp_path):
     assert len(VideoReader(str(out / '00000.mp4'))) == 8
 
 
+@pytest.mark.slow
 def test_prediction_is_that_of_the_network(monkeypatch, video, tmp_path, capsys):
     from mmaction.apis import inference_recognizer, init_recognizer
 
@@ -128,6 +130,7 @@ def frame_folder(folder, count):
     return folder
 
 
+@pytest.mark.slow
 def test_frames_and_shift(monkeypatch, tmp_path):
     config = CONFIGS / 'tsm_r50_stinc_sthv1.py'
     weights = checkpoint(tmp_path, config, **{'backbone.pretrained2d': False})
@@ -152,6 +155,7 @@ def test_frames_and_shift(monkeypatch, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_three_dimensional_network_of_several_views(monkeypatch, video, tmp_path):
     config = CONFIGS / 'r2plus1d_r34_cinst_kinetics400.py'
     monkeypatch.setattr(
@@ -196,6 +200,7 @@ def test_video_and_frames_are_told_apart(monkeypatch, video, tmp_path):
     assert 'expected frames named *.jpg' in message
 
 
+@pytest.mark.slow
 def test_bad_input(monkeypatch, video, tmp_path):
     weights = checkpoint(tmp_path, AIA)
     out = ['--out-dir', tmp_path / 'out']
