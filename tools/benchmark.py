@@ -48,6 +48,7 @@ from aia_mmaction.backbones import attention_layers
 from aia_mmaction.backbones.places import PluggedActivation
 from aia_mmaction.files import config_file, write_text
 from aia_mmaction.layers import build_layer
+from aia_mmaction.ops.graph import bytes_saved
 from aia_mmaction.ops.parity import deviations
 
 IMPLS = ('auto', 'reference', 'fused', 'compiled', 'triton')
@@ -291,18 +292,8 @@ def measure_kept(models, x, setting):
     kept = {}
     for name, model in models.items():
         model.train()
-        weights = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
-        storages = {}
-
-        def pack(t, storages=storages):
-            storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-            return t
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            with setting.autocast():
-                out = model(x, mode='tensor')
-        del out
-        kept[name] = sum(n for pointer, n in storages.items() if pointer not in weights)
+        with setting.autocast():
+            kept[name] = bytes_saved(model(x, mode='tensor'), model)
     return kept, {}
 
 

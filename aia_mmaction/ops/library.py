@@ -174,8 +174,10 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.options = (*options, path)
     ctx.batch_stats = stats is None
     ctx.mark_non_differentiable(*output[1:])
-    ctx.kept_x = keep(x)
-    ctx.save_for_backward(weight, scale, shift, *output[1:], *ctx.kept_x.tensors)
+    tensors, ctx.input = keep(x)
+    # Nothing but save_for_backward lets go of a tensor when the backward pass
+    # is over.
+    ctx.save_for_backward(weight, scale, shift, *output[1:], *tensors)
 
 
 def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
@@ -185,7 +187,7 @@ def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
         # can do.
         grads = _differentiable_backward(
             grad,
-            ctx.kept_x.differentiable(x),
+            ctx.input.differentiable(x),
             weight,
             scale,
             shift,
@@ -196,7 +198,7 @@ def _backward(ctx, grad: Tensor, *_) -> Tuple[Optional[Tensor], ...]:
     else:
         grads = attention_backward(
             grad,
-            *ctx.kept_x.affine(x),
+            *ctx.input.affine(x),
             weight,
             scale,
             shift,

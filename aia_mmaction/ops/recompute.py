@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 
-class Kept(NamedTuple):
-    """Tensors to hand to ``save_for_backward``, and how to undo it."""
+class Input(NamedTuple):
+    """How to make the input again from the tensors that were kept for it.
 
-    tensors: List[Optional[Tensor]]
+    ``eps`` is None where the input itself was kept.
+    """
+
     training: bool = False
     eps: Optional[float] = None
 
     def differentiable(self, tensors: List[Tensor]) -> Tensor:
-        """The input as a function of what the norm saw, from :attr:`tensors`
-        as autograd gives them back.
+        """The input as a function of what the norm saw, from the tensors that
+        were kept, as autograd gives them back.
         """
         if self.eps is None:
             return tensors[0]
@@ -73,24 +75,30 @@ _NORMS = {
 }
 
 
-def keep(x: Tensor) -> Kept:
-    """Keep ``x``, or what the batch norm that made it keeps anyway."""
+def keep(x: Tensor) -> Tuple[List[Optional[Tensor]], Input]:
+    """What to keep of ``x`` for a backward pass.
+
+    Returns:
+        tuple[list[Tensor], Input]: ``x``, or what the batch norm that made it
+        keeps anyway, to hand to ``save_for_backward``; and how to undo it.
+    """
     node: Any = x.grad_fn
     name = type(node).__name__
     # Where a graph is traced, the compiler itself recomputes such things. A
     # version above 0 means that x was changed in place since.
     if type(x) is not Tensor or x._version or name not in _NORMS:
-        return Kept([x])
+        return [x], Input()
+    # Under checkpointing, offloading and the like, reading what the norm keeps
+    # would run the hooks that are to bring it back, in the forward pass.
+    if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
+        return [x], Input()
     bias = getattr(node.next_functions[-1][0], 'variable', None)
     if bias is None:  # no affine norm, or a frozen one
-        return Kept([x])
+        return [x], Input()
     training = node._saved_training
     if training:
         stats = node._saved_result1, node._saved_result2
     else:
         stats = node._saved_running_mean, node._saved_running_var
-    return Kept(
-        [node._saved_input, node._saved_weight, bias, *stats],
-        training,
-        getattr(node, _NORMS[name]),
-    )
+    tensors = [node._saved_input, node._saved_weight, bias, *stats]
+    return tensors, Input(training, getattr(node, _NORMS[name]))

@@ -1,11 +1,14 @@
 import copy
-from functools import lru_cache
+import weakref
+from functools import lru_cache, partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from aia_mmaction import AIAResNet, AIAResNetTSM, CinST
+from aia_mmaction.ops.graph import bytes_saved
 from aia_mmaction.ops.recompute import _NORMS, keep, restore
 
 each_device = pytest.mark.parametrize(
@@ -20,25 +23,6 @@ each_device = pytest.mark.parametrize(
 )
 
 
-def bytes_kept(model, x):
-    """Bytes that autograd keeps for the backward pass, without weights."""
-    weights = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
-    kept = {}
-
-    def pack(t):
-        storage = t.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return t
-
-    model.train()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        # The output keeps the graph alive, and with it the memory.
-        out = model(x)
-    del out
-    return sum(kept.values())
-
-
 @lru_cache(maxsize=None)
 def bytes_kept_of(backbone, attention, device):
     """Of a ResNet-50 at 8 x 224 x 224; ``''`` stands for the plain network."""
@@ -47,7 +31,9 @@ def bytes_kept_of(backbone, attention, device):
         options.update(num_segments=8, pretrained2d=False)
     plugins = [dict(cfg=dict(type=attention, num_segments=8))] if attention else []
     x = torch.randn(8, 3, 224, 224, device=device)
-    return bytes_kept(backbone(plugins=plugins, **options).to(device), x)
+    model = backbone(plugins=plugins, **options).to(device)
+    model.train()
+    return bytes_saved(model(x), model)
 
 
 @pytest.mark.slow
@@ -68,14 +54,11 @@ def test_the_norm_again_gives_the_same(norm, shape, training, device):
     """On a CPU, to the bit."""
     norm = norm(3).train(training).to(device)
     x = norm(nn.Parameter(torch.randn(shape, device=device)) * 2)
-    kept = keep(x)
-    assert kept.tensors[0] is not x
+    tensors, made = keep(x)
+    assert tensors[0] is not x
     statistics = copy.deepcopy(dict(norm.named_buffers()))
     tolerance = dict(rtol=0, atol=0) if device == 'cpu' else {}
-    for again in (
-        kept.differentiable(kept.tensors),
-        restore(*kept.affine(kept.tensors)),
-    ):
+    for again in (made.differentiable(tensors), restore(*made.affine(tensors))):
         torch.testing.assert_close(again, x, **tolerance)
     for name, buffer in norm.named_buffers():
         assert torch.equal(buffer, statistics[name])
@@ -100,7 +83,7 @@ def test_an_input_changed_in_place_is_kept():
     x = nn.BatchNorm2d(3)(nn.Parameter(torch.randn(4, 3, 5, 6)))
     with torch.no_grad():
         x += 1
-    assert keep(x).tensors[0] is x
+    assert keep(x)[0][0] is x
 
 
 @pytest.mark.parametrize(
@@ -114,7 +97,7 @@ def test_an_input_changed_in_place_is_kept():
 )
 def test_other_inputs_are_kept(norm):
     x = norm(nn.Parameter(torch.randn(4, 3, 5, 6)))
-    assert keep(x).tensors[0] is x
+    assert keep(x)[0][0] is x
 
 
 def test_a_change_of_what_was_kept_is_noticed():
@@ -126,3 +109,69 @@ def test_a_change_of_what_was_kept_is_noticed():
         x += 1
     with pytest.raises(RuntimeError, match='modified by an inplace operation'):
         out.sum().backward()
+
+
+class Block(nn.Module):
+    """The paper's place, behind a norm and before the activation."""
+
+    def __init__(self, impl='auto'):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.attention = CinST(num_segments=2, impl=impl)
+
+    def forward(self, x):
+        return self.attention(self.norm(self.conv(x)), nn.ReLU())
+
+
+def gradients(block, x, call):
+    leaf = x.clone().requires_grad_()
+    out = call(block, leaf)
+    return torch.autograd.grad(out.square().sum(), [leaf, *block.parameters()])
+
+
+def offloaded(block, x):
+    with torch.autograd.graph.save_on_cpu():
+        return block(x)
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        partial(checkpoint, use_reentrant=False),
+        offloaded,
+        lambda block, x: checkpoint(offloaded, block, x, use_reentrant=False),
+    ],
+    ids=['checkpoint', 'save_on_cpu', 'both'],
+)
+@pytest.mark.parametrize('impl', ['auto', 'reference'])
+@pytest.mark.parametrize('training', [True, False])
+def test_under_hooks_of_saved_tensors(call, impl, training):
+    block, x = Block(impl).double().train(training), torch.randn(4, 3, 9, 7).double()
+    expected = gradients(copy.deepcopy(block), x, lambda block, x: block(x))
+    torch.testing.assert_close(gradients(block, x, call), expected)
+
+
+def test_checkpoint_that_is_reentrant():
+    block, x = Block().double(), torch.randn(4, 3, 9, 7).double()
+    results = []
+    for call in (lambda b, x: b(x), partial(checkpoint, use_reentrant=True)):
+        twin, leaf = copy.deepcopy(block), x.clone().requires_grad_()
+        call(twin, leaf).square().sum().backward()
+        results.append([leaf.grad, *(p.grad for p in twin.parameters())])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize('impl', ['reference', 'fused'])
+@pytest.mark.parametrize('training', [True, False])
+def test_nothing_outlives_the_backward_pass(impl, training):
+    """While the loss is still there, e.g. through the optimizer's step."""
+    block = Block(impl).train(training)
+    hidden = block.conv(torch.randn(4, 3, 9, 7))
+    normed = block.norm(hidden)
+    out = block.attention(normed)
+    alive = [weakref.ref(t) for t in (hidden, normed, out)]
+    loss = out.square().sum()
+    del hidden, normed, out
+    loss.backward()
+    assert [tensor() for tensor in alive] == [None] * 3
