@@ -1,3 +1,5 @@
+from typing import Callable
+
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import constant_init, kaiming_init, xavier_init
@@ -40,6 +42,15 @@ class ContextGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, T, H, W]`` to the same shape with size 1 at the axis."""
         return context_gate(x, self.axis, self.conv, self.norm)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> nn.Module:
+        # Module.to asks channels_last, which is for 4-D tensors, of all 4-D
+        # and 5-D ones. Three axes are asked nothing.
+        def of_three_axes(t: Tensor) -> Tensor:
+            # [1, 2, 3, 3, 3] -> [1, 2, 27] -> [1, 2, 3, 3, 3]
+            return fn(t.flatten(2)).view(t.shape) if t.dim() == 5 else fn(t)
+
+        return super()._apply(of_three_axes, *args, **kwargs)
 
     @torch.no_grad()
     def track(self, stats: Tensor, shape: torch.Size) -> None:

@@ -16,6 +16,18 @@ IMPL_VARIABLE = 'AIA_MMACTION_IMPL'
 # In the order in which 'auto' tries them
 PATHS = ('triton', 'compiled', 'fused', 'reference')
 
+# The only convolution that the fast paths compute
+_CONV = dict(
+    in_channels=2,
+    out_channels=1,
+    kernel_size=(3, 3, 3),
+    stride=(1, 1, 1),
+    padding=(1, 1, 1),
+    dilation=(1, 1, 1),
+    groups=1,
+    padding_mode='zeros',
+    bias=None,
+)
 _HAS_TRITON = find_spec('triton') is not None
 _HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
 
@@ -59,7 +71,7 @@ def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[
             'takes the fastest path that can.'
         )
     reason = _why_not_fast(x, gates)
-    if reason is None and torch.compiler.is_exporting():
+    if reason is None and _is_exporting():
         reason = 'an exported model is to need PyTorch alone'
     if reason is not None:
         return 'reference', [f'{", ".join(PATHS[:-1])}: {reason}']
@@ -108,6 +120,8 @@ def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
     norms: List[Any] = [gate.norm for gate in gates]
     if len({uses_batch_stats(norm) for norm in norms}) > 1:
         return 'some norms are in training mode, some in evaluation mode'
+    if len({norm.eps for norm in norms}) > 1:
+        return 'the norms differ in eps'
     if uses_batch_stats(norms[0]) and x.numel() == max(x.shape):
         return 'there is a single value to normalise'
     return None
@@ -117,6 +131,10 @@ def _why_not_gate(gate: Any, x: Tensor) -> Optional[str]:
     conv, norm = gate.conv, gate.norm
     if type(conv) is not nn.Conv3d:
         return f'the convolution is a {type(conv).__name__}'
+    changed = [k for k, v in _CONV.items() if getattr(conv, k) != v]
+    if changed:
+        got = ', '.join(f'{k}={getattr(conv, k)}' for k in changed)
+        return f'the convolution has {got}'
     if type(norm) is not nn.BatchNorm3d:
         return f'the norm is a {type(norm).__name__}'
     if norm.weight is None:
@@ -154,6 +172,11 @@ def has_hooks(module: nn.Module) -> bool:
 def uses_batch_stats(norm: nn.Module) -> bool:
     """Whether a batch norm normalises with the statistics of its input."""
     return norm.training or norm.running_mean is None
+
+
+def _is_exporting() -> bool:
+    # torch < 2.7 does not tell.
+    return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 
 def _interprets_triton() -> bool:

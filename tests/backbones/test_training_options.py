@@ -1,5 +1,7 @@
 """What MMAction2's backbones can do, they do with attention inside."""
 
+import copy
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -175,6 +177,21 @@ def test_tsm_optim_wrapper_constructor(name):
             assert decay == (1e-4 if key.endswith('conv.weight') else 0)
             count += 1
     assert count == 8 * 12
+
+
+@pytest.mark.parametrize('name', ['tsn', 'tsm'])
+def test_channels_last(name):
+    """Of all weights; those of the gates have five axes and stay as they are."""
+    model, x = build_aia(name).eval(), make_input(name)
+    expected, state = model(x), copy.deepcopy(model.state_dict())
+    model.to(memory_format=torch.channels_last)
+    assert model.conv1.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(x), expected)
+    model.to(torch.float64, memory_format=torch.channels_last)
+    torch.testing.assert_close(model(x.double()).float(), expected)
 
 
 def test_max_testing_views():

@@ -95,6 +95,40 @@ class TestAuto:
         assert choose(layer)[0] == 'reference'
         layer(feature_map())
 
+    @pytest.mark.parametrize(
+        'options,reason',
+        [
+            (dict(bias=True), 'the convolution has bias='),
+            (dict(padding=2, dilation=2), r'padding=(2, 2, 2), dilation=(2, 2, 2)'),
+            (dict(padding_mode='circular'), 'padding_mode=circular'),
+            (dict(kernel_size=1, padding=0), 'kernel_size=(1, 1, 1)'),
+        ],
+    )
+    def test_another_convolution_is_computed_by_the_reference(self, options, reason):
+        layer = CinST()
+        options = dict(dict(kernel_size=3, padding=1, bias=False), **options)
+        layer.gate_t.conv = nn.Conv3d(2, 1, **options)
+        self.assert_reference(layer, reason)
+
+    def test_norms_that_differ_in_eps(self):
+        layer = CinST()
+        layer.gate_h.norm.eps = 0.1
+        self.assert_reference(layer, 'the norms differ in eps')
+
+    def assert_reference(self, layer, reason):
+        path, (refused,) = choose(layer)
+        assert path == 'reference' and reason in refused
+        x, reference = feature_map(), copy.deepcopy(layer)
+        reference.impl = 'reference'
+        assert torch.equal(layer(x), reference(x))
+        with pytest.raises(RuntimeError, match='cannot run'):
+            choose(layer, impl='fused')
+
+    def test_pytorch_that_does_not_tell_of_exports(self, monkeypatch):
+        """Before 2.7."""
+        monkeypatch.delattr(torch.compiler, 'is_exporting')
+        assert choose(CinST())[0] == 'fused'
+
     def test_nothing_to_compute(self):
         x = torch.randn(0, 3, 4, 5, 6)
         assert choose(CinST(), x)[0] == 'reference'
