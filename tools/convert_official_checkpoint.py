@@ -1,14 +1,17 @@
 r"""Convert a checkpoint of the AIA authors to MMAction2's layout, or back.
 
 TSN (`C2D`) and TSM, ResNet-50 and ResNet-101, each of the paper's ten modules
-or none. Backbone, depth and module are read off the key names, and the
-matching config line is printed. Every key must find its place with its shape;
-DST is written only if MMEngine then loads it strictly.
+or none. Depth and module are read off the key names, and the matching config
+line is printed. Every key must find its place with its shape; DST is written
+only if MMEngine then loads it strictly.
 
-Key names cannot tell CinST from STinC, C2ST from CplusST, or CinST2STinC,
+Key names cannot tell TSN from TSM, whose shift has no weights: name the one
+with --backbone. Only files of the original TSM repository, whose names have
+`.net`, say so themselves.
+
+Nor can they tell CinST from STinC, C2ST from CplusST, or CinST2STinC,
 STinC2CinST and STinCplusCinST from each other: name the one with --module.
-Of two modules, `eft1` is taken to be the one that the name says first, also in
-the parallel ones: an assumption, since their order cannot be read off a file.
+Of two modules, `eft1` is the one that the name says first.
 
 Something-Something V1: the authors number the classes in sorted order,
 MMAction2 in the order of the official label file. Give that file, one name per
@@ -18,9 +21,10 @@ Only weights are carried over, no training state.
 
 Examples:
     python tools/convert_official_checkpoint.py authors.pth.tar aia.pth \
-        --module CinST
+        --backbone tsm --module CinST
     python tools/convert_official_checkpoint.py authors.pth.tar aia.pth \
-        --module CinST --label-order something-something-v1-labels.csv
+        --backbone tsn --module CinST \
+        --label-order something-something-v1-labels.csv
     python tools/convert_official_checkpoint.py epoch_50.pth authors.pth.tar \
         --reverse
 """
@@ -32,7 +36,7 @@ import re
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 
 import torch
 from mmaction.registry import MODELS
@@ -60,7 +64,7 @@ class ConversionError(ValueError):
 class Network(NamedTuple):
     """What the key names say."""
 
-    tsm: bool
+    tsm: Optional[bool]  # None where they cannot say it
     depth: int
     # TSM-R101 of the authors, which MMAction2 shifts differently
     shift_short_stages: bool
@@ -83,8 +87,12 @@ class Network(NamedTuple):
 # --- names ---
 
 
-def authors_names(keys):
-    """The authors' name, less ``module.``, of each of MMAction2's names."""
+def authors_names(keys, net=False):
+    """The authors' name, less ``module.``, of each of MMAction2's names.
+
+    With ``net``, a shifted convolution has the name that the original TSM
+    repository gives it.
+    """
     two_layers = any('.after_norm.1.' in key or '.branches.' in key for key in keys)
 
     def attention(match):
@@ -106,6 +114,8 @@ def authors_names(keys):
         name = re.sub(r'\.downsample\.conv\.', '.downsample.0.', name)
         name = re.sub(r'\.downsample\.bn\.', '.downsample.1.', name)
         name = re.sub(r'\.conv(\d)\.conv\.', r'.conv\1.', name)
+        if not net:
+            name = name.replace('.conv1.net.', '.conv1.')
         name = re.sub(r'\.conv(\d)\.bn\.', r'.bn\1.', name)
         names[key] = name
     return names
@@ -173,10 +183,13 @@ def find_depth(blocks):
 
 
 def find_shift(blocks, picked):
-    """Whether it is a TSM, and one that needs shift_short_stages."""
+    """Whether it is a TSM, and one that needs shift_short_stages.
+
+    (None, False) where the names cannot say it.
+    """
     shifted = {block for block, names in blocks.items() if 'conv1.net.weight' in names}
     if not shifted:
-        return False, False
+        return None, False
     has_long_stage = picked != set(blocks)
     if shifted == picked:
         return True, has_long_stage
@@ -287,6 +300,26 @@ def check_layout(state_dict, reverse):
     )
 
 
+def choose_backbone(network, name):
+    """A TSN or a TSM, as the names or else ``name`` say."""
+    if network.tsm is None and name is None:
+        raise ConversionError(
+            'expected --backbone tsn or --backbone tsm, since the names in the '
+            'file are the same for both, got none. Name the one that was trained.'
+        )
+    if network.tsm is None:
+        # The authors shift every block that they attend to.
+        tsm = name == 'tsm'
+        shift = tsm and network.depth == 101
+        return network._replace(tsm=tsm, shift_short_stages=shift)
+    if name == 'tsn':
+        raise ConversionError(
+            'expected a TSN, as --backbone says, got the temporal shift '
+            '(conv1.net.weight). Use --backbone tsm.'
+        )
+    return network
+
+
 def choose_module(network, name, reverse):
     """Keep the modules that are meant of those that fit the keys."""
     fitting = network.modules
@@ -376,7 +409,7 @@ def reorder_classes(state_dict, labels, reverse):
         state_dict[key] = state_dict[key][rows]
 
 
-def to_mmaction2(state_dict, module=None, labels=None):
+def to_mmaction2(state_dict, module=None, labels=None, backbone=None):
     """Convert the authors' state dict.
 
     Args:
@@ -385,6 +418,8 @@ def to_mmaction2(state_dict, module=None, labels=None):
             leave several. Defaults to None.
         labels (List[str], optional): Class names in MMAction2's order, if
             the authors sorted them. Defaults to None.
+        backbone (str, optional): ``'tsn'`` or ``'tsm'``, needed where the
+            keys cannot say it. Defaults to None.
 
     Returns:
         tuple: The recognizer that the result is for, what was found, and the
@@ -393,10 +428,12 @@ def to_mmaction2(state_dict, module=None, labels=None):
     """
     prefix, tensors = split_prefix(state_dict)
     check_layout(tensors, reverse=False)
-    network = choose_module(recognise(tensors), module, reverse=False)
+    found = recognise(tensors)
+    network = choose_module(choose_backbone(found, backbone), module, reverse=False)
     recognizer = build_recognizer(network)
     target = recognizer.state_dict()
-    names = {theirs: ours for ours, theirs in authors_names(target).items()}
+    net = bool(found.tsm)
+    names = {theirs: ours for ours, theirs in authors_names(target, net).items()}
     check_tensors(tensors, {name: target[names[name]] for name in names})
     converted = {
         names[name]: tensor.detach().clone() for name, tensor in tensors.items()
@@ -406,6 +443,7 @@ def to_mmaction2(state_dict, module=None, labels=None):
     meta = dict(
         module=network.modules[0] if network.modules else None,
         prefix=prefix,
+        net=net,
         label_order=labels is not None,
     )
     return (
@@ -440,8 +478,18 @@ def to_authors(checkpoint, module=None, labels=None):
             else 'expected no --label-order, since the file was converted without '
             'it, got one. Leave it out.'
         )
-    names = authors_names(state_dict)
+    names = authors_names(state_dict, net=True)
     network = recognise({names[key]: state_dict[key] for key in state_dict})
+    network = choose_backbone(network, None if network.tsm else 'tsn')
+    net = meta.get('net', False)
+    one_short = network.depth == 101 and not network.shift_short_stages
+    if network.tsm and one_short and not net:
+        raise ConversionError(
+            "expected a TSM-R101 with shift_short_stages=True, as the authors' "
+            'shifts every block of layer1, 2 and 4, got one that shifts every '
+            'second. Their code would compute something else with it.'
+        )
+    names = authors_names(state_dict, net)
     # The authors' names do not tell a cascade from parallel modules, ours do.
     parallel = any('.branches.' in key for key in state_dict)
     network = network._replace(
@@ -634,16 +682,6 @@ def report(src, file, network, args):
             f'taken for {network.modules[0].split("plus")[0]}. Check that '
             'the config has the branches in that order.'
         )
-    if (
-        args.reverse
-        and network.tsm
-        and network.depth == 101
-        and not network.shift_short_stages
-    ):
-        print(
-            "The authors' TSM-R101 shifts every block of layer1, 2 and 4, "
-            'this one every second: their code cannot load it.'
-        )
 
 
 def main():
@@ -657,6 +695,11 @@ def main():
         choices=PAPER_MODULES,
         metavar='NAME',
         help=f'one of {", ".join(PAPER_MODULES)}; needed where the keys fit several',
+    )
+    parser.add_argument(
+        '--backbone',
+        choices=['tsn', 'tsm'],
+        help='needed where the keys cannot say it, which is nearly always',
     )
     parser.add_argument(
         '--label-order',
@@ -677,7 +720,7 @@ def main():
             network, converted = to_authors(file, args.module, labels)
         else:
             recognizer, network, converted = to_mmaction2(
-                file['state_dict'], args.module, labels
+                file['state_dict'], args.module, labels, args.backbone
             )
     except ConversionError as error:
         raise SystemExit(f'{args.src}: {error}') from error

@@ -84,19 +84,15 @@ class Attention(nn.Module):
         return x.transpose(1, 2).flatten(0, 1)
 
 
-class Shift(nn.Module):
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x):
-        x = x.unflatten(0, (-1, SEGMENTS))
-        out, fold = x.clone(), x.shape[2] // 8
-        out[:, :-1, :fold] = x[:, 1:, :fold]
-        out[:, -1, :fold] = 0
-        out[:, 1:, fold : 2 * fold] = x[:, :-1, fold : 2 * fold]
-        out[:, 0, fold : 2 * fold] = 0
-        return self.net(out.flatten(0, 1))
+def shift(x):
+    """The authors shift in the forward pass, so that no name tells of it."""
+    x = x.unflatten(0, (-1, SEGMENTS))
+    out, fold = x.clone(), x.shape[2] // 8
+    out[:, :-1, :fold] = x[:, 1:, :fold]
+    out[:, -1, :fold] = 0
+    out[:, 1:, fold : 2 * fold] = x[:, :-1, fold : 2 * fold]
+    out[:, 0, fold : 2 * fold] = 0
+    return out.flatten(0, 1)
 
 
 class Bottleneck(nn.Module):
@@ -108,8 +104,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * planes)
-        if shifted:
-            self.conv1 = Shift(self.conv1)
+        self.shifted = shifted
         self.downsample = nn.Identity()
         if stride > 1 or inplanes != 4 * planes:
             self.downsample = nn.Sequential(
@@ -131,7 +126,8 @@ class Bottleneck(nn.Module):
         return x
 
     def forward(self, x):
-        out = self.bn1(self.conv1(x)).relu()
+        out = self.conv1(shift(x) if self.shifted else x)
+        out = self.bn1(out).relu()
         out = self.attend(self.bn2(self.conv2(out))).relu()
         out = self.bn3(self.conv3(out))
         return (out + self.downsample(x)).relu()
@@ -224,6 +220,13 @@ def state_dict_of(*args, **kwargs):
     return with_prefix(authors_network(*args, **kwargs).state_dict())
 
 
+def with_net(state_dict, shifted=None):
+    """With the original TSM repository's names of the shifted convolutions."""
+    blocks = shifted or authors_blocks(50)
+    pattern = '|'.join(rf'layer{stage}\.{i}' for stage, i in blocks)
+    return edited(state_dict, rename=(rf'({pattern})\.conv1\.w', r'\1.conv1.net.w'))
+
+
 @functools.lru_cache(maxsize=None)
 def shell_of(*args, **kwargs):
     """Keys as in state_dict_of, with tensors that are cheap to write."""
@@ -256,9 +259,15 @@ def assert_identical(got, expected):
 
 def convert(monkeypatch, capsys, *args):
     """Run the tool in this process, and return what it printed."""
+    if not {'--backbone', '--reverse'} & set(args):
+        args = (*args, '--backbone', 'tsn')
     monkeypatch.setattr(sys, 'argv', ['tool', *map(str, args)])
     tool.main()
     return capsys.readouterr().out
+
+
+def to_mmaction2(*args, backbone='tsn', **kwargs):
+    return tool.to_mmaction2(*args, backbone=backbone, **kwargs)
 
 
 # --- every layout ---
@@ -283,7 +292,8 @@ def test_resnet50(module, tsm):
     if not tsm:
         source = with_prefix(source)
 
-    recognizer, found, converted = tool.to_mmaction2(source, module)
+    backbone = 'tsm' if tsm else 'tsn'
+    recognizer, found, converted = to_mmaction2(source, module, backbone=backbone)
 
     assert str(found) == (
         f'{"TSM" if tsm else "TSN"}, ResNet-50, 5 classes, '
@@ -304,13 +314,13 @@ MMACTION2_BLOCKS = {block for block in all_blocks(101) if block[1] % 2 == 0}
         ('CinST', (), None),
         ('CinST', authors_blocks(101), True),
         (None, authors_blocks(101), True),
-        ('STinC', MMACTION2_BLOCKS, None),
     ],
 )
 def test_resnet101(module, shifted, argument):
     network = authors_network(module, depth=101, shifted=shifted)
     source = with_prefix(network.state_dict())
-    recognizer, found, converted = tool.to_mmaction2(source, module)
+    backbone = 'tsm' if shifted else 'tsn'
+    recognizer, found, converted = to_mmaction2(source, module, backbone=backbone)
     # 3 + 4 + 12 + 3
     assert str(found) == (
         f'{"TSM" if shifted else "TSN"}, ResNet-101, 5 classes, '
@@ -323,17 +333,56 @@ def test_resnet101(module, shifted, argument):
     assert score_difference(network, recognizer) < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'depth, shifted, argument',
+    [
+        (50, authors_blocks(50), None),
+        (101, authors_blocks(101), True),
+        (101, MMACTION2_BLOCKS, None),
+    ],
+    ids=['R50', 'R101', 'R101 of MMAction2'],
+)
+@pytest.mark.parametrize('backbone', [None, 'tsm'])
+def test_names_of_the_original_tsm(depth, shifted, argument, backbone):
+    """They say themselves that it is a TSM."""
+    network = authors_network('STinC', depth=depth, shifted=shifted)
+    source = with_net(network.state_dict(), shifted)
+    recognizer, found, converted = to_mmaction2(source, 'STinC', backbone=backbone)
+    assert found.tsm
+    config = tool.model_config(found)['backbone']
+    assert config.get('shift_short_stages') is argument
+    recognizer.load_state_dict(converted['state_dict'], strict=True)
+    assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
+    assert score_difference(network, recognizer) < 1e-5
+
+
+def test_the_backbone_decides_what_is_computed():
+    network = authors_network('CinST', tsm=True)
+    recognizer, _, converted = to_mmaction2(network.state_dict(), 'CinST')
+    recognizer.load_state_dict(converted['state_dict'], strict=True)
+    assert score_difference(network, recognizer) > 1e-2
+
+
+def test_the_backbone_has_to_be_said():
+    with pytest.raises(tool.ConversionError, match='--backbone tsn or --backbone tsm'):
+        to_mmaction2(shell_of('CinST'), 'CinST', backbone=None)
+    source = with_net(shell_of('CinST', tsm=True))
+    with pytest.raises(tool.ConversionError, match='Use --backbone tsm'):
+        to_mmaction2(source, 'CinST', backbone='tsn')
+
+
 def test_the_module_decides_what_is_computed():
     """The comparison of scores would see a wrong module."""
     network = authors_network('CinST')
-    recognizer, _, converted = tool.to_mmaction2(network.state_dict(), 'STinC')
+    recognizer, _, converted = to_mmaction2(network.state_dict(), 'STinC')
     recognizer.load_state_dict(converted['state_dict'], strict=True)
     assert score_difference(network, recognizer) > 1e-2
 
 
 def test_input_is_neither_changed_nor_shared(tsn_cinst):
     before = {key: tensor.clone() for key, tensor in tsn_cinst.items()}
-    converted = tool.to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
+    converted = to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
     copy = {k: t.clone() for k, t in converted['state_dict'].items()}
     back = tool.to_authors(converted, labels=LABELS)[1]
     for tensor in back['state_dict'].values():
@@ -350,7 +399,7 @@ def test_dtypes_and_order_of_the_file(tsn_cinst):
         for key in sorted(tsn_cinst)
     }
     source['module.new_fc.bias'][0] = float('-inf')
-    converted = tool.to_mmaction2(source, 'CinST')[2]
+    converted = to_mmaction2(source, 'CinST')[2]
     assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
 
 
@@ -361,7 +410,7 @@ def test_without_num_batches_tracked(tsn_cinst, tmp_path):
         for key, tensor in tsn_cinst.items()
         if not key.endswith('num_batches_tracked')
     }
-    recognizer, _, converted = tool.to_mmaction2(source, 'CinST')
+    recognizer, _, converted = to_mmaction2(source, 'CinST')
     tool.write_checkpoint(converted, tmp_path / 'out.pth', recognizer)
     assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
 
@@ -372,7 +421,7 @@ def test_without_num_batches_tracked(tsn_cinst, tmp_path):
 def test_label_order(tsn_cinst):
     """A class keeps its row, whatever its number is."""
     weight, bias = (tsn_cinst[f'module.new_fc.{part}'] for part in ('weight', 'bias'))
-    converted = tool.to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
+    converted = to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
     # ASCII capitals, small letters, the rest: Python's order, as the authors'
     authors = ['Pushing', 'lifting', 'pulling', 'turning', 'Älter']
     for i, name in enumerate(LABELS):
@@ -384,10 +433,10 @@ def test_label_order(tsn_cinst):
 
 
 def test_label_order_is_remembered(tsn_cinst):
-    sorted_by_them = tool.to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
+    sorted_by_them = to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
     with pytest.raises(tool.ConversionError, match='Give the same label file'):
         tool.to_authors(sorted_by_them)
-    as_it_is = tool.to_mmaction2(tsn_cinst, 'CinST')[2]
+    as_it_is = to_mmaction2(tsn_cinst, 'CinST')[2]
     with pytest.raises(tool.ConversionError, match='Leave it out'):
         tool.to_authors(as_it_is, labels=LABELS)
 
@@ -460,6 +509,8 @@ def test_commands(tmp_path):
         *command,
         'authors.pth.tar',
         'aia.pth',
+        '--backbone',
+        'tsm',
         '--module',
         'CinST',
         *order,
@@ -507,7 +558,7 @@ def test_commands(tmp_path):
 def test_a_checkpoint_of_training(tmp_path, monkeypatch, capsys):
     """What MMEngine saved has the authors' names, all of them."""
     expected = state_dict_of('C2ST', tsm=True, classes=174)
-    recognizer, _, converted = tool.to_mmaction2(expected, 'C2ST')
+    recognizer, _, converted = to_mmaction2(expected, 'C2ST')
     recognizer.load_state_dict(converted['state_dict'])
     history = HistoryBuffer()
     history.update(0.5)
@@ -544,19 +595,23 @@ def test_a_checkpoint_of_training(tmp_path, monkeypatch, capsys):
 )
 def test_what_reverse_can_tell(module, found):
     """Without our meta; a cascade and parallel modules differ in our keys."""
-    converted = tool.to_mmaction2(state_dict_of(module), module)[2]
+    converted = to_mmaction2(state_dict_of(module), module)[2]
     del converted['meta']
     assert f'attention {found} in' in str(tool.to_authors(converted)[0])
 
 
 @pytest.mark.slow
 def test_reverse_of_mmaction2s_tsm_r101(tmp_path, monkeypatch, capsys):
-    source = state_dict_of('C', depth=101, shifted=MMACTION2_BLOCKS)
-    torch.save(tool.to_mmaction2(source)[2], tmp_path / 'in.pth')
-    out = convert(
-        monkeypatch, capsys, tmp_path / 'in.pth', tmp_path / 'out.pth', '--reverse'
+    """Its names would be those of a network that shifts other blocks."""
+    model = tool.build_recognizer(
+        tool.Network(True, 101, False, 5, attended=22, modules=['C'])
     )
-    assert 'their code cannot load it' in out
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
+    with pytest.raises(SystemExit, match='shift_short_stages=True.*every second'):
+        convert(
+            monkeypatch, capsys, tmp_path / 'in.pth', tmp_path / 'out.pth', '--reverse'
+        )
+    assert not (tmp_path / 'out.pth').exists()
 
 
 # --- errors ---
@@ -632,7 +687,7 @@ KEY_ERRORS = {
     ),
     'shift in some blocks': (
         lambda: edited(
-            shell_of('CinST', tsm=True),
+            with_net(shell_of('CinST', tsm=True)),
             rename=(r'layer2\.1\.conv1\.net', 'layer2.1.conv1'),
         ),
         [],
@@ -640,7 +695,7 @@ KEY_ERRORS = {
     ),
     'shift in all of a long stage': (
         lambda: edited(
-            shell_of(**TSM101),
+            with_net(shell_of(**TSM101), authors_blocks(101)),
             rename=(r'layer3\.(\d+)\.conv1\.weight', r'layer3.\1.conv1.net.weight'),
         ),
         [],
@@ -754,11 +809,11 @@ def test_every_key_counts(edit, error, tsn_cinst):
     source = dict(tsn_cinst)
     edit(source)
     with pytest.raises(tool.ConversionError, match=error):
-        tool.to_mmaction2(source, 'CinST')
+        to_mmaction2(source, 'CinST')
 
 
 def test_every_key_counts_in_reverse(tsn_cinst):
-    state_dict = tool.to_mmaction2(tsn_cinst, 'CinST')[2]['state_dict']
+    state_dict = to_mmaction2(tsn_cinst, 'CinST')[2]['state_dict']
     last = 'backbone.layer4.2.conv2.activate.after_norm.0.gate_c.norm.bias'
     missing = {key: state_dict[key] for key in state_dict if key != last}
     with pytest.raises(tool.ConversionError, match=f'missing {last}'):
@@ -774,7 +829,7 @@ def test_every_key_counts_in_reverse(tsn_cinst):
 
 def test_parallel_and_cascade_are_not_mixed_up():
     """They have the same names in the authors' layout."""
-    state_dict = tool.to_mmaction2(state_dict_of('C2ST'), 'C2ST')[2]['state_dict']
+    state_dict = to_mmaction2(state_dict_of('C2ST'), 'C2ST')[2]['state_dict']
     mixed = edited(
         state_dict, rename=(r'(layer4\.2.*after_norm)\.(\d)\.', r'\1.0.branches.\2.')
     )
@@ -879,7 +934,16 @@ def test_written_only_if_it_loads(tmp_path):
 @pytest.mark.slow
 def test_command_fails_without_traceback(tmp_path):
     torch.save(shell_of('CinST'), tmp_path / 'in.pth')
-    out = run(sys.executable, TOOL, 'in.pth', 'out.pth', cwd=tmp_path, check=False)
+    out = run(
+        sys.executable,
+        TOOL,
+        'in.pth',
+        'out.pth',
+        '--backbone',
+        'tsn',
+        cwd=tmp_path,
+        check=False,
+    )
     assert 'expected --module' in out and 'Traceback' not in out
     assert [path.name for path in tmp_path.iterdir()] == ['in.pth']
 
@@ -888,7 +952,7 @@ def test_command_fails_without_traceback(tmp_path):
     'args, output',
     [
         (['in.pth', 'out.pth', '--module', 'Cinst'], "invalid choice: 'Cinst'"),
-        (['--help'], 'is taken to be the one that the name says first'),
+        (['--help'], 'is the one that the name says first'),
     ],
 )
 def test_usage(args, output, monkeypatch, capsys):
