@@ -136,9 +136,20 @@ def report() -> Tuple[str, bool]:
     problems = list(find_problems())
     lines = [f'python {platform.python_version()} on {platform.platform()}']
     lines += [f'{p} {installed(p) or "not installed"}' for p in PACKAGES]
-    lines += _section('\nProblems', problems)
+    repaired = []
     if not list(find_missing()):
-        lines += _section('Repaired on import', list(find_repairs()))
+        try:
+            repaired = list(find_repairs())
+        except Exception as error:  # another package, broken in any way
+            problems.append(
+                Problem(
+                    f'MMAction2 cannot be imported: {type(error).__name__}: {error}',
+                    'mend or uninstall the package that raises it: '
+                    'python -c "import mmaction.models" says which',
+                )
+            )
+    lines += _section('\nProblems', problems)
+    lines += _section('Repaired on import', repaired)
     lines += _section('Limits of single tools', list(find_limits()))
     return '\n'.join(lines), not problems
 

@@ -212,3 +212,20 @@ def test_runs_where_nothing_is_installed(tmp_path):
         sys.executable, '-S', '-c', 'import aia_mmaction', cwd=tmp_path, check=False
     )
     assert 'ImportError: aia_mmaction cannot run here' in error
+
+
+@pytest.mark.parametrize(
+    'error, report',
+    [
+        ('ImportError("no name")', 'Problems: none'),
+        (
+            'AssertionError("wrong mmcv")',
+            'MMAction2 cannot be imported: AssertionError: wrong mmcv',
+        ),
+    ],
+)
+def test_broken_mmpretrain(tmp_path, error, report):
+    (tmp_path / 'mmpretrain.py').write_text(f'raise {error}')
+    broken = report != 'Problems: none'
+    out = call(cwd=tmp_path, check=not broken, PYTHONPATH=str(tmp_path))
+    assert report in out and 'Traceback' not in out

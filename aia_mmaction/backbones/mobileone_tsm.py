@@ -4,16 +4,17 @@ from .base import AIABackbone
 
 try:
     from mmaction.models.backbones.mobileone_tsm import MobileOneTSM
-except ImportError:  # it is mmpretrain's MobileOne
+except Exception as error:  # it is mmpretrain's MobileOne
+    _reason = f'{type(error).__name__}: {error}'
 
     class MobileOneTSM:  # type: ignore[no-redef]
         """Says what is missing to whoever builds it."""
 
         def __init__(self, *args, **kwargs) -> None:
             raise ImportError(
-                'AIAMobileOneTSM: expected mmpretrain, which '
-                'MobileOneTSM is built on, got no such package. '
-                'Run: pip install mmpretrain'
+                'AIAMobileOneTSM: expected mmpretrain, which MobileOneTSM is '
+                f'built on, got {_reason}. Install it, or what it lacks: '
+                'pip install mmpretrain'
             )
 
 
@@ -29,5 +30,5 @@ class AIAMobileOneTSM(AIABackbone, MobileOneTSM):
         **kwargs: Arguments of ``MobileOneTSM``.
 
     Raises:
-        ImportError: If mmpretrain is not installed.
+        ImportError: If mmpretrain is not installed or cannot be imported.
     """

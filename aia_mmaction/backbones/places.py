@@ -13,6 +13,12 @@ from aia_mmaction.layers import ContextAttention
 from aia_mmaction.ops import has_hooks
 
 
+class AttentionLayers(nn.Sequential):
+    """The layers that were inserted at one place, known by this class: other
+    networks have children called ``after_norm``, too.
+    """
+
+
 class PluggedActivation(nn.Module):
     """An activation with attention layers before and after it.
 
@@ -26,9 +32,9 @@ class PluggedActivation(nn.Module):
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
-        self.after_norm = nn.Sequential()
+        self.after_norm = AttentionLayers()
         self.activation = activation
-        self.after_conv = nn.Sequential()
+        self.after_conv = AttentionLayers()
 
     def forward(self, x: Tensor) -> Tensor:
         """Attention after the norm, the activation, attention after that."""
@@ -73,7 +79,7 @@ def plug(place: nn.Module) -> nn.Module:
         name = 'act'
     else:
         if not hasattr(place, 'after_norm'):
-            place.after_norm = nn.Sequential()
+            place.after_norm = AttentionLayers()
             place.register_forward_hook(_attend)
         return place
     if not isinstance(getattr(place, name), PluggedActivation):
@@ -93,7 +99,7 @@ def restore_hooks(backbone: nn.Module) -> None:
     """
     for module in backbone.modules():
         if (
-            'after_norm' in module._modules
+            isinstance(module._modules.get('after_norm'), AttentionLayers)
             and not isinstance(module, PluggedActivation)
             and _attend not in module._forward_hooks.values()
         ):
@@ -103,8 +109,8 @@ def restore_hooks(backbone: nn.Module) -> None:
 def attention_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
     """Name and module of every layer that was inserted into ``model``."""
     return [
-        (f'{name}.{place}.{i}', layer)
-        for name, module in model.named_modules()
-        for place in ('after_norm', 'after_conv')
-        for i, layer in enumerate(module._modules.get(place, ()))
+        (f'{name}.{i}', layer)
+        for name, place in model.named_modules()
+        if isinstance(place, AttentionLayers)
+        for i, layer in enumerate(place)
     ]

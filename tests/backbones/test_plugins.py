@@ -245,6 +245,13 @@ class TestPlainNetwork:
 
 
 class TestInsertPlugins:
+    def test_children_of_others_that_are_called_the_same(self):
+        network = build_plain('tsn')
+        network.layer1[0].after_norm = nn.LayerNorm(3)
+        assert attention_layers(network) == []
+        insert_plugins(network, 'CinST', num_segments=4)
+        assert len(attention_layers(network)) == 8
+
     def test_on_an_mmaction2_model(self, network):
         plain, aia = build_plain(network), build_aia(network)
         num_segments = None if network in ('tsm', 'r2plus1d') else 4
