@@ -5,10 +5,10 @@ and for any model object alike. Partials of functions on module level survive
 copying and pickling.
 """
 
+import copy
 from functools import partial
 from typing import Any
 
-from mmaction.models import C3D, X3D, ResNet3d
 from mmengine.logging import print_log
 from torch import nn
 
@@ -32,6 +32,9 @@ def _init_weights(backbone: Any, *args, **kwargs) -> None:
     """Initialise the backbone and leave the attention its own weights."""
     # In training this comes before a resumed run brings its own config.
     check_num_segments(backbone, training=True)
+    layers = [layer for _, layer in attention_layers(backbone)]
+    initial = [copy.deepcopy(layer.state_dict()) for layer in layers]
+    backbone.attention_was_loaded = False
     # Some of MMAction2's backbones load ImageNet weights strictly.
     backbone.may_miss_attention = True
     try:
@@ -39,10 +42,10 @@ def _init_weights(backbone: Any, *args, **kwargs) -> None:
             type(backbone).init_weights(backbone, *args, **kwargs)
     finally:
         backbone.may_miss_attention = False
-    # Without a checkpoint 3-D networks re-initialise every Conv3d below them.
-    if isinstance(backbone, (C3D, ResNet3d, X3D)) and backbone.pretrained is None:
-        for _, layer in attention_layers(backbone):
-            layer.init_weights()  # type: ignore[operator]
+    # 3-D networks re-initialise every Conv3d below them.
+    if not backbone.attention_was_loaded:
+        for layer, state in zip(layers, initial):
+            layer.load_state_dict(state)
 
 
 def _get(backbone: nn.Module, name: str) -> Any:
@@ -63,7 +66,7 @@ def _check_input(backbone: nn.Module, args: tuple) -> None:
         check_whole_clips(x, getattr(backbone, 'num_segments', None), backbone)
 
 
-def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
+def _log_missing_attention(backbone: Any, incompatible_keys) -> None:
     """Say in one line that a plain checkpoint came without attention."""
     keys = {key for key in backbone.state_dict() if 'num_batches_tracked' not in key}
     own = {
@@ -76,6 +79,7 @@ def _log_missing_attention(backbone: nn.Module, incompatible_keys) -> None:
     missing = incompatible_keys.missing_keys
     absent = [key for key in missing if key.endswith(tuple(own))]
     others = [key for key in missing if key.endswith(tuple(keys - own))]
+    backbone.attention_was_loaded = not absent
     if getattr(backbone, 'may_miss_attention', False):
         missing[:] = [key for key in missing if key not in absent]
     if absent:

@@ -25,6 +25,18 @@ Block = List[nn.Module]
 SIDE_PATHS = {'downsample', 'shortcut', 'proj', 'after_norm', 'after_conv'}
 
 
+# Networks of MMAction2 that have blocks with norms, and why they are refused
+UNFIT = {
+    'AAGCN': 'its batch is of persons, and its maps are of joints',
+    'OmniResNet': 'for images it reads weights past the norms, and the attention '
+    'with them',
+    'ResNetAudio': 'a spectrogram has no frames',
+    'STGCN': 'its batch is of persons, and its maps are of joints',
+    'UniFormer': 'its norms are in front of what would be attended. AIANeck puts '
+    'the same attention behind it',
+}
+
+
 def find_pathways(backbone: nn.Module) -> Dict[str, nn.Module]:
     """The networks inside a backbone that have stages of their own."""
     if isinstance(backbone, ResNet3dSlowFast):
@@ -36,8 +48,14 @@ def find_stages(pathway: nn.Module) -> List[List[Block]]:
     """The blocks of every stage, in order.
 
     Raises:
-        TypeError: If there are none.
+        TypeError: If there are none, or attention in them would be of no use.
     """
+    for cls in type(pathway).__mro__:
+        if cls.__module__.startswith('mmaction.') and cls.__name__ in UNFIT:
+            raise TypeError(
+                'insert_plugins: expected a network whose norms see the frames '
+                f'of clips, got {cls.__name__}: {UNFIT[cls.__name__]}.'
+            )
     if isinstance(pathway, C3D):  # five stages of plain convolutions
         stages = [
             [

@@ -7,7 +7,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.utils import is_tuple_of
 
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.backbones import attention_layers, insert_plugins
 
 from ..conftest import check_readme_table, count_attention, samples
 from .conftest import R2PLUS1D
@@ -300,3 +300,33 @@ def test_readme_table():
         ),
         rows,
     )
+
+
+GRAPH = dict(layout='coco', mode='stgcn_spatial')
+UNFIT = {
+    'AAGCN': dict(graph_cfg=GRAPH),
+    'OmniResNet': {},
+    'ResNetAudio': dict(depth=50, pretrained=None),
+    'STGCN': dict(graph_cfg=GRAPH),
+    'UniFormer': dict(
+        depth=[1, 1, 1, 1], embed_dim=[16, 32, 64, 64], head_dim=16, pretrained2d=False
+    ),
+}
+
+
+@pytest.mark.parametrize('name', UNFIT)
+def test_networks_in_which_attention_would_be_of_no_use(name):
+    model = MODELS.build({'type': name, **UNFIT[name]})
+    before = list(model.state_dict())
+    with pytest.raises(TypeError, match=f'got {name}: '):
+        insert_plugins(model, 'CinST', num_segments=4)
+    assert list(model.state_dict()) == before
+
+
+def test_initialisation_in_a_network_that_initialises_all_below_it():
+    model = insert_plugins(MODELS.build(dict(type='RGBPoseConv3D')), 'CinST')
+    before = {k: v.clone() for k, v in model.state_dict().items() if is_aia(k)}
+    model.init_weights()
+    assert before
+    for key, value in before.items():
+        assert torch.equal(model.state_dict()[key], value), key
