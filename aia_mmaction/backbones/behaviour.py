@@ -6,6 +6,7 @@ copying and pickling.
 """
 
 import copy
+import logging
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,10 @@ from mmengine.logging import print_log
 from torch import nn
 
 from aia_mmaction.layers.attention import check_whole_clips
+from aia_mmaction.ops import is_compiling
 
 from .num_segments import check_num_segments
-from .places import attention_layers, restore_hooks
+from .places import attention_layers, restore_hooks, unused_places
 
 
 def attach_behaviour(backbone: Any) -> None:
@@ -25,6 +27,7 @@ def attach_behaviour(backbone: Any) -> None:
     if not hasattr(backbone, 'get'):  # Recognizer2D with max_testing_views
         backbone.get = partial(_get, backbone)
     backbone.register_forward_pre_hook(_check_input)
+    backbone.register_forward_hook(_warn_of_unused_attention)
     backbone.register_load_state_dict_post_hook(_log_missing_attention)
 
 
@@ -64,6 +67,23 @@ def _check_input(backbone: nn.Module, args: tuple) -> None:
     # Not left to the attention: ResNetTSM reshapes before it.
     for x in args:  # none if it is passed by name
         check_whole_clips(x, getattr(backbone, 'num_segments', None), backbone)
+
+
+def _warn_of_unused_attention(backbone: Any, args: tuple, output: Any) -> None:
+    """Once, for networks whose forward pass goes other ways than their blocks."""
+    if is_compiling() or getattr(backbone, 'attention_was_checked', False):
+        return
+    backbone.attention_was_checked = True
+    unused = unused_places(backbone)
+    if unused:
+        print_log(
+            f'{type(backbone).__name__}: expected every inserted attention layer '
+            f'to be called, got {len(unused)} that were not: {", ".join(unused[:4])}'
+            f'{", ..." if len(unused) > 4 else ""}. They change nothing. Leave '
+            'these blocks out by stages= or blocks= of the plugins.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _log_missing_attention(backbone: Any, incompatible_keys) -> None:

@@ -10,13 +10,25 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from aia_mmaction.layers import ContextAttention
-from aia_mmaction.ops import has_hooks
+from aia_mmaction.ops import has_hooks, is_compiling
 
 
 class AttentionLayers(nn.Sequential):
     """The layers that were inserted at one place, known by this class: other
     networks have children called ``after_norm``, too.
     """
+
+    was_called = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Layer after layer."""
+        self.note_call()
+        return super().forward(x)
+
+    def note_call(self) -> None:
+        """Remember that what is inserted here has a part in the network."""
+        if not is_compiling():
+            self.was_called = True
 
 
 class PluggedActivation(nn.Module):
@@ -46,6 +58,7 @@ class PluggedActivation(nn.Module):
             or has_hooks(self.after_norm)
         ):
             return self.after_conv(self.activation(self.after_norm(x)))
+        self.after_norm.note_call()
         for layer in layers:
             x = layer(x)
         return self.after_conv(last(x, self.activation))
@@ -104,6 +117,15 @@ def restore_hooks(backbone: nn.Module) -> None:
             and _attend not in module._forward_hooks.values()
         ):
             module.register_forward_hook(_attend)
+
+
+def unused_places(model: nn.Module) -> List[str]:
+    """Where layers were inserted that no forward pass has called yet."""
+    return [
+        name
+        for name, place in model.named_modules()
+        if isinstance(place, AttentionLayers) and len(place) and not place.was_called
+    ]
 
 
 def attention_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:

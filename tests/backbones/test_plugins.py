@@ -245,6 +245,20 @@ class TestPlainNetwork:
 
 
 class TestInsertPlugins:
+    def test_layers_that_are_never_called(self, capfd):
+        """One warning, and none where all of them are."""
+        network = insert_plugins(build_plain('tsn'), 'C2ST', num_segments=4)
+        network(make_input('tsn'))
+        assert 'were not' not in ''.join(capfd.readouterr())
+        network = build_plain('tsn')
+        network.layer4[1].forward = lambda x: x
+        insert_plugins(network, 'C2ST', num_segments=4)
+        for _ in range(2):
+            network(make_input('tsn'))
+        printed = ''.join(capfd.readouterr())
+        place = 'layer4.1.conv2.activate.after_norm'
+        assert printed.count(f'got 1 that were not: {place}. They') == 1
+
     def test_children_of_others_that_are_called_the_same(self):
         network = build_plain('tsn')
         network.layer1[0].after_norm = nn.LayerNorm(3)
