@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import checkpoint
 
-from . import checkpoints, drn, weights_only
+from . import checkpoints, drn, numpy2, weights_only
 
 DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
@@ -277,6 +277,20 @@ REPAIRS: List[Repair] = [
         "MMEngine's config inheritance by package name knows OpenMMLab's packages only",
         _package_is_unknown,
         _make_package_known,
+    ),
+    Repair(
+        'numpy_names',
+        'NumPy 2 has no Inf, NAN, in1d and trapz, which MMAction2 uses: PoseC3D '
+        'cannot train, and some metrics fail',
+        numpy2.names_are_missing,
+        numpy2.give_names_back,
+    ),
+    Repair(
+        'color_jitter',
+        'NumPy 2 adds no negative number to unsigned ones, as ColorJitter does '
+        'to lower a hue',
+        numpy2.hue_cannot_be_lowered,
+        numpy2.let_hue_be_lowered,
     ),
 ]
 

@@ -168,6 +168,28 @@ assert not list(Path().glob('.*last*'))
 from mmengine.config.utils import _get_package_and_cfg_path
 _get_package_and_cfg_path('aia_mmaction::_base_/default_runtime.py')
 """,
+    'numpy_names': """
+import numpy as np
+from mmaction.datasets.transforms import PoseCompact
+keypoint = np.array([[[[20., 30.], [50., 70.], [0., 0.]]]])
+results = PoseCompact(padding=0.)(dict(img_shape=(100, 100), keypoint=keypoint))
+assert results['img_shape'] == (40, 30), results
+assert np.in1d([[1, 2], [3, 4]], [2, 3]).tolist() == [False, True, True, False]
+assert np.trapz([1, 3], [0, 2]) == 4
+assert np.isnan(np.NAN)
+""",
+    # by hand: hues of 0, 60 and 120 in OpenCV's half degrees, less 25
+    'color_jitter': """
+import cv2, numpy as np
+from mmaction.datasets.transforms import ColorJitter
+hsv = np.array([[[0, 200, 200], [60, 200, 200], [120, 200, 200]]], np.uint8)
+image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
+for factor, expected in ((-0.1, [155, 35, 95]), (0.1, [25, 85, 145])):
+    jittered = ColorJitter.adjust_hue(image, factor)
+    assert jittered.dtype == np.float32
+    hue = cv2.cvtColor(jittered.astype(np.uint8), cv2.COLOR_RGB2HSV)[0, :, 0]
+    assert abs(hue.astype(int) - expected).max() <= 1, hue
+""",
 }
 
 # What it says without the repair.
@@ -182,6 +204,8 @@ ERRORS = {
     'checkpoints': 'it was overwritten',
     'single_map': 'is invalid for input of size',
     'config_package': 'does not support to load aia_mmaction config',
+    'numpy_names': '`np.Inf` was removed in the NumPy 2.0 release',
+    'color_jitter': 'out of bounds for uint8',
 }
 
 needs_cpu_only_torch = pytest.mark.skipif(
@@ -198,7 +222,12 @@ def use(name, tmp_path, disable=''):
     return run_code('import aia_mmaction\n' + USES[name], tmp_path, env)
 
 
+needs_numpy_2 = pytest.mark.skipif(
+    np.__version__.startswith('1.'), reason='NumPy 1 has and takes it'
+)
 MARKS = {
+    'numpy_names': needs_numpy_2,
+    'color_jitter': needs_numpy_2,
     'cpu_amp': needs_cpu_only_torch,
     'gloo': needs_cpu_only_torch,
     'drn': needs_mmaction_1_2,  # 1.1 has no such package
