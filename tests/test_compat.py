@@ -240,6 +240,7 @@ each_repair = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @each_repair
 def test_repair(name, tmp_path):
     code, log = use(name, tmp_path)
@@ -248,6 +249,7 @@ def test_repair(name, tmp_path):
     assert name in log.split('repaired on import: ')[1].split(' (')[0]
 
 
+@pytest.mark.slow
 @each_repair
 def test_broken_without_repair(name, tmp_path):
     if name == 'weights_only' and torch.__version__ < '2.6':

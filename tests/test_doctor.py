@@ -214,6 +214,7 @@ def test_runs_where_nothing_is_installed(tmp_path):
     assert 'ImportError: aia_mmaction cannot run here' in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'error, report',
     [

@@ -12,7 +12,7 @@ import torch
 
 from aia_mmaction.predictions import DumpError, load_dump, read_list
 
-from .conftest import REPO
+from .conftest import REPO, slow_but
 from .test_predictions import make_dump
 from .tools.test_convert_official_checkpoint import shell_of
 from .tools.test_prepare import (
@@ -99,7 +99,7 @@ def test_dumps(tmp_path):
     fuzz(path, load_dump, DumpError)
 
 
-@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('zipped', slow_but([True], [True, False]))
 def test_checkpoints_to_convert(tmp_path, zipped):
     path = tmp_path / 'authors.pth'
     torch.save(
@@ -122,6 +122,7 @@ def annotation_files(source):
     return sorted(p for p in source.rglob('*') if p.suffix in ('.csv', '.json', '.txt'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('benchmark', BENCHMARKS)
 def test_annotations(tmp_path, benchmark):
     BENCHMARKS[benchmark](tmp_path)

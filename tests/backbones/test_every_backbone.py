@@ -9,7 +9,7 @@ from mmengine.utils import is_tuple_of
 
 from aia_mmaction.backbones import attention_layers, insert_plugins
 
-from ..conftest import check_readme_table, count_attention, samples
+from ..conftest import check_readme_table, count_attention, samples, slow_but
 from .conftest import R2PLUS1D
 from .test_plugins import is_aia
 
@@ -314,7 +314,7 @@ UNFIT = {
 }
 
 
-@pytest.mark.parametrize('name', UNFIT)
+@pytest.mark.parametrize('name', slow_but(['OmniResNet'], UNFIT))
 def test_networks_in_which_attention_would_be_of_no_use(name):
     model = MODELS.build({'type': name, **UNFIT[name]})
     before = list(model.state_dict())
@@ -323,6 +323,7 @@ def test_networks_in_which_attention_would_be_of_no_use(name):
     assert list(model.state_dict()) == before
 
 
+@pytest.mark.slow
 def test_initialisation_in_a_network_that_initialises_all_below_it():
     model = insert_plugins(MODELS.build(dict(type='RGBPoseConv3D')), 'CinST')
     before = {k: v.clone() for k, v in model.state_dict().items() if is_aia(k)}

@@ -9,6 +9,7 @@ from torch import nn
 from aia_mmaction.backbones import PAPER_MODULES, attention_layers
 from aia_mmaction.layers import ContextAttention
 
+from ..conftest import slow_but
 from ..layers.test_attention import assert_close, numpy_layer, to_5d
 from .conftest import build_aia, build_plain, make_input
 
@@ -30,7 +31,7 @@ LAYERS = dict(
 )
 
 
-@pytest.fixture(params=PAPER_MODULES)
+@pytest.fixture(params=slow_but(['C2ST', 'CinST', 'STinCplusCinST'], PAPER_MODULES))
 def module(request):
     return request.param
 

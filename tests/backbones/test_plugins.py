@@ -11,7 +11,7 @@ from torch import nn
 from aia_mmaction import CinST, insert_plugins
 from aia_mmaction.backbones import attention_layers
 
-from ..conftest import needs_fast_paths, samples
+from ..conftest import needs_fast_paths, samples, slow_but
 from .conftest import NETWORKS, build_aia, build_plain, make_input
 
 CINST = [dict(cfg=dict(type='CinST'))]
@@ -191,7 +191,7 @@ class TestPlainNetwork:
         with pytest.raises(RuntimeError, match='Missing key'):
             aia.load_state_dict(plain.state_dict(), strict=True)
 
-    @pytest.mark.parametrize('name', ['tsn', 'tsm', 'r2plus1d'])
+    @pytest.mark.parametrize('name', slow_but(['tsm'], ['tsn', 'tsm', 'r2plus1d']))
     def test_fine_tuning_a_plain_checkpoint(self, name, tmp_path, capfd):
         """The log says in one line that only the attention is missing."""
         head = {

@@ -75,6 +75,7 @@ def test_init_weights_keeps_the_attention_s_own(network):
     assert outer.std().item() == pytest.approx((2 / 81) ** 0.5, rel=0.1)
 
 
+@pytest.mark.slow
 def test_init_weights_keeps_loaded_attention(tmp_path):
     trained = build_aia('r2plus1d')
     for _, layer in attention_layers(trained):

@@ -17,7 +17,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from ..conftest import REPO, run
+from ..conftest import REPO, run, slow_but
 
 TOOL = REPO / 'tools/convert_official_checkpoint.py'
 sys.path.insert(0, str(TOOL.parent))
@@ -757,7 +757,9 @@ KEY_ERRORS = {
 }
 
 
-@pytest.mark.parametrize('case', KEY_ERRORS)
+@pytest.mark.parametrize(
+    'case', slow_but(['another project', 'ResNet-34', 'mixed modules'], KEY_ERRORS)
+)
 def test_wrong_keys(case, tmp_path, monkeypatch, capsys):
     make, options, error = KEY_ERRORS[case]
     src = tmp_path / 'in.pth'

@@ -148,6 +148,7 @@ def call(monkeypatch, *args):
     tool.main()
 
 
+@pytest.mark.slow
 def test_command(trained, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'x.onnx'
     call(monkeypatch, *trained, out, '--fuse-conv-bn')

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 from ..benchmarks import NUM_FRAMES, write_frames, write_video
-from ..conftest import REPO, run
+from ..conftest import REPO, run, slow_but
 
 TOOL = REPO / 'tools/data/prepare.py'
 sys.path.insert(0, str(TOOL.parent))
@@ -236,7 +236,7 @@ class TestUnreadable:
         again = checking.check(tmp_path, names, checking.check_frames, journal, 1)
         assert again == first
 
-    @pytest.mark.parametrize('function', ['crash', 'hang'])
+    @pytest.mark.parametrize('function', slow_but(['crash'], ['crash', 'hang']))
     def test_decoders_that_crash_or_hang(self, tmp_path, monkeypatch, function):
         monkeypatch.setattr(checking, 'SECONDS', 1)
         names = ['good0', function, 'good1']
