@@ -140,12 +140,12 @@ def report() -> Tuple[str, bool]:
     if not list(find_missing()):
         try:
             repaired = list(find_repairs())
-        except Exception as error:  # another package, broken in any way
+        except Exception as error:  # e.g. a broken package that MMAction2 imports
             problems.append(
                 Problem(
-                    f'MMAction2 cannot be imported: {type(error).__name__}: {error}',
-                    'mend or uninstall the package that raises it: '
-                    'python -c "import mmaction.models" says which',
+                    'what is repaired on import cannot be told, because of '
+                    f'{type(error).__name__}: {error}',
+                    'mend what raises it: python -c "import aia_mmaction" says where',
                 )
             )
     lines += _section('\nProblems', problems)

@@ -175,10 +175,9 @@ class TestMainJob:
         assert '## Datasets' in (REPO / 'README.md').read_text()
 
 
-def train_tsn(cwd, work_dir, *args, check=True):
+def train_tsn(cwd, work_dir, *options, flags=(), check=True):
     """Train TSN-R18 with CinST on the motion pairs, one epoch of 16 videos."""
-    args = list(args)
-    options = [
+    fixed = [
         *IN_PROCESS,
         'train_cfg.max_epochs=1',
         'train_dataloader.dataset.indices=16',
@@ -186,7 +185,6 @@ def train_tsn(cwd, work_dir, *args, check=True):
         'train_dataloader.batch_size=8',
         'default_hooks.logger.interval=1',
     ]
-    flags = [args.pop(0) for _ in range(len(args)) if str(args[0]).startswith('--')]
     return mmaction2(
         'train',
         TSN_CINST,
@@ -194,8 +192,8 @@ def train_tsn(cwd, work_dir, *args, check=True):
         work_dir,
         *flags,
         '--cfg-options',
+        *fixed,
         *options,
-        *args,
         cwd=cwd,
         check=check,
     )
@@ -208,10 +206,9 @@ def test_training_run(motion_pairs, tmp_path):
         return train_tsn(
             motion_pairs,
             tmp_path,
-            '--seed=0',
-            *flags,
             f'train_cfg.max_epochs={max_epochs}',
             'param_scheduler.0.total_steps=11',
+            flags=['--seed=0', *flags],
         )
 
     train(10)
@@ -252,7 +249,7 @@ def test_training_run(motion_pairs, tmp_path):
 
 
 def test_amp(motion_pairs, tmp_path):
-    log = train_tsn(motion_pairs, tmp_path, '--amp', 'param_scheduler=None')
+    log = train_tsn(motion_pairs, tmp_path, 'param_scheduler=None', flags=['--amp'])
     assert "type='AmpOptimWrapper'" in log
     loss = scalars(tmp_path, 'loss')
     assert loss and np.isfinite(loss).all()

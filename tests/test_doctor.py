@@ -221,7 +221,7 @@ def test_runs_where_nothing_is_installed(tmp_path):
         ('ImportError("no name")', 'Problems: none'),
         (
             'AssertionError("wrong mmcv")',
-            'MMAction2 cannot be imported: AssertionError: wrong mmcv',
+            'cannot be told, because of AssertionError: wrong mmcv',
         ),
     ],
 )

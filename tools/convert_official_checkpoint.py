@@ -480,6 +480,7 @@ def to_authors(checkpoint, module=None, labels=None):
         )
     names = authors_names(state_dict, net=True)
     network = recognise({names[key]: state_dict[key] for key in state_dict})
+    # MMAction2's names tell a TSM, so that what they do not tell is a TSN.
     network = choose_backbone(network, None if network.tsm else 'tsn')
     net = meta.get('net', False)
     one_short = network.depth == 101 and not network.shift_short_stages

@@ -35,9 +35,9 @@ def _init_weights(backbone: Any, *args, **kwargs) -> None:
     """Initialise the backbone and leave the attention its own weights."""
     # In training this comes before a resumed run brings its own config.
     check_num_segments(backbone, training=True)
-    layers = [layer for _, layer in attention_layers(backbone)]
-    initial = [copy.deepcopy(layer.state_dict()) for layer in layers]
-    backbone.attention_was_loaded = False
+    layers = attention_layers(backbone)
+    initial = [copy.deepcopy(layer.state_dict()) for _, layer in layers]
+    backbone.missing_attention = None
     # Some of MMAction2's backbones load ImageNet weights strictly.
     backbone.may_miss_attention = True
     try:
@@ -45,10 +45,13 @@ def _init_weights(backbone: Any, *args, **kwargs) -> None:
             type(backbone).init_weights(backbone, *args, **kwargs)
     finally:
         backbone.may_miss_attention = False
-    # 3-D networks re-initialise every Conv3d below them.
-    if not backbone.attention_was_loaded:
-        for layer, state in zip(layers, initial):
-            layer.load_state_dict(state)
+    # 3-D networks re-initialise every Conv3d below them. What a checkpoint did
+    # not bring gets its initial value again.
+    missing = backbone.missing_attention
+    for (name, layer), state in zip(layers, initial):
+        if missing is not None:
+            state = {k: v for k, v in state.items() if f'{name}.{k}' in missing}
+        layer.load_state_dict(state, strict=False)
 
 
 def _get(backbone: nn.Module, name: str) -> Any:
@@ -99,7 +102,7 @@ def _log_missing_attention(backbone: Any, incompatible_keys) -> None:
     missing = incompatible_keys.missing_keys
     absent = [key for key in missing if key.endswith(tuple(own))]
     others = [key for key in missing if key.endswith(tuple(keys - own))]
-    backbone.attention_was_loaded = not absent
+    backbone.missing_attention = absent
     if getattr(backbone, 'may_miss_attention', False):
         missing[:] = [key for key in missing if key not in absent]
     if absent:

@@ -27,7 +27,7 @@ class AttentionLayers(nn.Sequential):
 
     def note_call(self) -> None:
         """Remember that what is inserted here has a part in the network."""
-        if not is_compiling():
+        if not is_compiling() and not self.was_called:
             self.was_called = True
 
 

@@ -72,22 +72,22 @@ BACKBONES = {
 }
 HAS_MMPRETRAIN = importlib.util.find_spec('mmpretrain') is not None
 HAS_OPERATORS = importlib.util.find_spec('mmcv._ext') is not None
+BY_MAKE_TEST = 'needs mmpretrain; a second run of `make test` has it'
 needs_mmpretrain = [
     pytest.mark.image_libraries,
-    pytest.mark.skipif(not HAS_MMPRETRAIN, reason='needs mmpretrain'),
+    pytest.mark.skipif(not HAS_MMPRETRAIN, reason=BY_MAKE_TEST),
 ]
 MARKS = {
     'MobileOneTSM': needs_mmpretrain,
-    'ResNetTIN': pytest.mark.skipif(not HAS_OPERATORS, reason='needs mmcv._ext'),
+    'ResNetTIN': pytest.mark.skipif(
+        not HAS_OPERATORS, reason='mmcv-lite has no compiled operators'
+    ),
 }
 
 
 def names(without=()):
     return [
-        pytest.param(
-            name,
-            marks=MARKS.get(name, []),
-        )
+        pytest.param(name, marks=MARKS.get(name, []))
         for name in BACKBONES
         if name not in without
     ]
@@ -223,10 +223,7 @@ def test_imagenet_weights_that_are_loaded_strictly(tmp_path):
         model.load_state_dict(plain.state_dict(), strict=True)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec('mmcv._ext') is not None,
-    reason='mmcv has compiled operators',
-)
+@pytest.mark.skipif(HAS_OPERATORS, reason='mmcv has compiled operators')
 def test_tin_needs_compiled_operators():
     model = MODELS.build(dict(type='AIAResNetTIN', depth=50, num_segments=4))
     with pytest.raises(ImportError, match='tin_shift'):
@@ -281,7 +278,7 @@ def test_tpn(name):
 
 
 @pytest.mark.image_libraries
-@pytest.mark.skipif(not HAS_MMPRETRAIN, reason='needs mmpretrain')
+@pytest.mark.skipif(not HAS_MMPRETRAIN, reason=BY_MAKE_TEST)
 def test_readme_table():
     rows = []
     for name, (args, _, _, remark) in BACKBONES.items():

@@ -89,6 +89,21 @@ def test_init_weights_keeps_loaded_attention(tmp_path):
         assert torch.equal(model.state_dict()[key], value), key
 
 
+def test_init_weights_keeps_the_attention_that_a_checkpoint_has(tmp_path):
+    """Of a checkpoint with attention in one stage, for a network with more."""
+    state = build_aia('r2plus1d').state_dict()
+    loaded = {k: torch.ones_like(v) for k, v in state.items() if is_aia(k)}
+    loaded = {k: v for k, v in loaded.items() if k.startswith('layer1')}
+    plain = {k: v for k, v in state.items() if not is_aia(k)}
+    torch.save({**plain, **loaded}, tmp_path / 'part.pth')
+    model = build_aia('r2plus1d', pretrained=str(tmp_path / 'part.pth'))
+    initial = copy.deepcopy(model.state_dict())
+    model.init_weights()
+    for key, value in model.state_dict().items():
+        if is_aia(key):
+            assert torch.equal(value, loaded.get(key, initial[key])), key
+
+
 @pytest.mark.parametrize('name', slow_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
 def test_with_cp(name):
     x = make_input(name)
