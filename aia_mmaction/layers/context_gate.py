@@ -66,10 +66,10 @@ class ContextGate(nn.Module):
         if not norm.training or norm.running_mean is None:
             return
         norm.num_batches_tracked += 1
-        momentum = norm.momentum
-        if momentum is None:  # a cumulative average
-            momentum = 1 / norm.num_batches_tracked
         count = shape.numel() // shape[AXES[self.axis][0]]
         mean, var = stats.to(norm.running_mean.dtype).split(1)
+        momentum = norm.momentum
+        if momentum is None:  # a cumulative average
+            momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
         norm.running_mean.lerp_(mean, momentum)
         norm.running_var.lerp_(var * (count / (count - 1)), momentum)

@@ -58,10 +58,21 @@ def _options(narrow: bool) -> Dict[str, Any]:
     # The images of `conv_weight_grad` have many small channels: channels_last,
     # which Inductor would make of them, leaves its own loops without vectors.
     options: Dict[str, Any] = {'layout_optimization': False}
-    if torch.backends.cpu.get_cpu_capability() == 'AVX512' and narrow:
+    avx512 = torch.backends.cpu.get_cpu_capability() == 'AVX512'
+    if avx512 and narrow and _can_be_set('cpp.simdlen', 256):
         # Inductor would start threads inside the loop over the pixels of an
         # image that is narrower than a vector.
         options['cpp.simdlen'] = 256
     if hasattr(torch.compiler, 'skip_all_guards_unsafe'):  # torch >= 2.8
         options['guard_filter_fn'] = torch.compiler.skip_all_guards_unsafe
     return options
+
+
+def _can_be_set(option: str, value: Any) -> bool:
+    # Inductor of torch < 2.5 takes some for which the default is None as None
+    # only.
+    try:
+        torch.compile(lambda x: x, options={option: value})
+    except RuntimeError:
+        return False
+    return True

@@ -29,6 +29,7 @@ _CONV = dict(
     bias=None,
 )
 _HAS_TRITON = find_spec('triton') is not None
+_INTERPRETS_TRITON = os.environ.get('TRITON_INTERPRET') == '1'
 _HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
 
 
@@ -89,7 +90,7 @@ def _why_not(path: str, x: Tensor) -> Optional[str]:
     if path == 'triton':
         if not _HAS_TRITON:
             return 'Triton is not installed'
-        if x.device.type != 'cuda' and not _interprets_triton():
+        if x.device.type != 'cuda' and not _INTERPRETS_TRITON:
             return f'x is on {x.device.type}, and Triton is for CUDA'
         if x.dtype == torch.float64:
             return 'x is float64'
@@ -177,7 +178,3 @@ def uses_batch_stats(norm: nn.Module) -> bool:
 def _is_exporting() -> bool:
     # torch < 2.7 does not tell.
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
-
-
-def _interprets_triton() -> bool:
-    return os.environ.get('TRITON_INTERPRET') == '1'

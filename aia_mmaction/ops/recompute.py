@@ -90,7 +90,7 @@ def keep(x: Tensor) -> Tuple[List[Optional[Tensor]], Input]:
         return [x], Input()
     # Under checkpointing, offloading and the like, reading what the norm keeps
     # would run the hooks that are to bring it back, in the forward pass.
-    if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
+    if _has_hooks():
         return [x], Input()
     bias = getattr(node.next_functions[-1][0], 'variable', None)
     if bias is None:  # no affine norm, or a frozen one
@@ -102,3 +102,12 @@ def keep(x: Tensor) -> Tuple[List[Optional[Tensor]], Input]:
         stats = node._saved_running_mean, node._saved_running_var
     tensors = [node._saved_input, node._saved_weight, bias, *stats]
     return tensors, Input(training, getattr(node, _NORMS[name]))
+
+
+def _has_hooks() -> bool:
+    """Whether hooks of saved tensors are in use; asks as PyTorch documents it."""
+    try:
+        with torch.autograd.graph.disable_saved_tensors_hooks(''):
+            return False
+    except RuntimeError:  # there are some to disable
+        return True

@@ -171,7 +171,7 @@ class TestByName:
             layer(feature_map())
 
     def test_triton_without_a_gpu(self, monkeypatch):
-        monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+        monkeypatch.setattr(dispatch, '_INTERPRETS_TRITON', False)
         monkeypatch.setattr(dispatch, '_HAS_TRITON', True)
         with pytest.raises(RuntimeError, match='x is on cpu'):
             CinST(impl='triton')(feature_map())
@@ -180,7 +180,7 @@ class TestByName:
             CinST(impl='triton')(feature_map())
 
     def test_triton_and_float64(self, monkeypatch):
-        monkeypatch.setenv('TRITON_INTERPRET', '1')
+        monkeypatch.setattr(dispatch, '_INTERPRETS_TRITON', True)
         monkeypatch.setattr(dispatch, '_HAS_TRITON', True)
         with pytest.raises(RuntimeError, match='x is float64'):
             CinST(impl='triton').double()(feature_map(dtype=torch.float64))
