@@ -69,7 +69,7 @@ test-fast: setup
 # comes with CUDA, several gigabytes.
 OLDEST := .venv-oldest
 OLDEST_PIP := $(OLDEST)/bin/python -m pip install --disable-pip-version-check -c requirements/oldest.txt
-CORE := layers ops backbones necks recognizers datasets test_commands.py test_compat.py test_configs.py \
+CORE := layers ops backbones necks recognizers repairs datasets test_commands.py test_configs.py \
 	test_distributed.py test_kill_and_resume.py test_predictions.py
 
 test-oldest:

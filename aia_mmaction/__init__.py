@@ -1,7 +1,7 @@
 """Attention in Attention (CinST, STinC) for MMAction2.
 
 Importing this package checks versions, repairs what is broken in the stack
-(:mod:`aia_mmaction.compat`) and registers everything in MMAction2's
+(:mod:`aia_mmaction.repairs`) and registers everything in MMAction2's
 registries.
 """
 
@@ -28,11 +28,11 @@ def _imported_for_the_doctor() -> bool:
 
 
 if not _imported_for_the_doctor():
-    from .requirements import check_requirements
+    from .repairs.requirements import check_requirements
 
     check_requirements()
 
-    from .compat import apply_repairs
+    from .repairs import apply_repairs
 
     apply_repairs()
 

@@ -22,6 +22,8 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.visualization import Visualizer
 
 from aia_mmaction.backbones import attention_layers
+from aia_mmaction.repairs import all_repairs
+from aia_mmaction.repairs.on_disk import Edit
 
 from .preloaded import run_code
 
@@ -224,33 +226,32 @@ def stack_as_installed(folder):
     They are made of links to the installed files, so writing into them does
     not touch the installation. To be used as PYTHONPATH.
     """
-    localizers = link_package('mmaction', 'models/localizers', folder)
-    (localizers / 'drn').unlink(missing_ok=True)
-    utils = link_package('mmengine', 'config', folder) / 'utils.py'
-    text = utils.read_text()
-    utils.unlink()
-    utils.write_text(
-        ''.join(
-            line
-            for line in text.splitlines(keepends=True)
-            if 'aia_mmaction' not in line
-        )
-    )
+    for repair in all_repairs().values():
+        for change in repair.on_disk:
+            place = link_package(change.package, Path(change.path), folder)
+            if change.is_made():
+                place.unlink()
+                if isinstance(change, Edit):
+                    text = change.place().read_text()
+                    place.write_text(text.replace(change.new, change.old))
     return folder
 
 
 def link_package(name, inner, folder):
-    """Link a package, down to a folder of it, whose files are linked."""
+    """Link a package, with folders that are none down to ``inner``."""
     source, target = Path(find_spec(name).origin).parent, folder / name
-    for part in ('', *Path(inner).parts):
+    for part in ('', *inner.parent.parts):
         source, target = source / part, target / part
+        if not source.exists():
+            break
         if target.is_symlink():
             target.unlink()
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         for item in source.iterdir():
-            if item.name != '__pycache__':
-                (target / item.name).symlink_to(item)
-    return target
+            link = target / item.name
+            if item.name != '__pycache__' and not link.exists():
+                link.symlink_to(item)
+    return folder / name / inner
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.runner import runner
 
-from aia_mmaction.checkpoints import latest_whole_checkpoint
+from aia_mmaction.repairs.checkpoints import latest_whole_checkpoint
 
 from .conftest import HALF_RESNET18, REPO, fresh
 

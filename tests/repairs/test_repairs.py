@@ -1,21 +1,16 @@
 """Every repair mends something that is broken without it."""
 
-import pickle
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.optim import scheduler
-from mmengine.runner.checkpoint import CheckpointLoader
 
-from aia_mmaction.compat import DISABLE_VARIABLE, REPAIRS, apply_repairs
+from aia_mmaction import repairs
+from aia_mmaction.repairs import DISABLE_VARIABLE, all_repairs, apply_repairs
 
-from .conftest import needs_fast_paths, needs_mmaction_1_2, stack_as_installed
-from .preloaded import run_code
+from ..conftest import needs_fast_paths, needs_mmaction_1_2, stack_as_installed
+from ..preloaded import run_code
+
+IN_MEMORY = [name for name, repair in all_repairs().items() if repair.mend]
 
 # What a user does that fails without the repair.
 USES = {
@@ -236,7 +231,7 @@ MARKS = {
 }
 each_repair = pytest.mark.parametrize(
     'name',
-    [pytest.param(repair.name, marks=MARKS.get(repair.name, [])) for repair in REPAIRS],
+    [pytest.param(name, marks=MARKS.get(name, [])) for name in IN_MEMORY],
 )
 
 
@@ -261,11 +256,13 @@ def test_broken_without_repair(name, tmp_path):
 
 @pytest.fixture
 def always_broken(monkeypatch):
-    monkeypatch.setattr('aia_mmaction.compat._made', set())
-    monkeypatch.setattr(
-        'aia_mmaction.compat.REPAIRS',
-        [r._replace(is_broken=lambda: True, apply=lambda: None) for r in REPAIRS],
-    )
+    monkeypatch.setattr(repairs, '_made', set())
+    broken = {
+        name: repair._replace(is_broken=lambda: True, mend=lambda: None)
+        for name, repair in all_repairs().items()
+        if repair.mend
+    }
+    monkeypatch.setattr(repairs, 'all_repairs', lambda: broken)
 
 
 def test_all_can_be_disabled(always_broken, monkeypatch):
@@ -274,7 +271,7 @@ def test_all_can_be_disabled(always_broken, monkeypatch):
 
 
 def test_repairs_are_made_once(always_broken):
-    assert len(apply_repairs()) == len(REPAIRS)
+    assert apply_repairs() == IN_MEMORY
     assert apply_repairs() == []
 
 
@@ -282,133 +279,3 @@ def test_unknown_name(monkeypatch):
     monkeypatch.setenv(DISABLE_VARIABLE, 'drm')
     with pytest.raises(ValueError, match='expected "all" or names.*got drm'):
         apply_repairs()
-
-
-@pytest.mark.parametrize(
-    'name, kwargs',
-    [
-        ('ConstantLR', {}),
-        ('CosineAnnealingLR', dict(T_max=3)),
-        ('CosineRestartLR', dict(periods=[2], restart_weights=[1], eta_min=0)),
-        ('ExponentialLR', dict(gamma=0.9)),
-        ('LinearLR', {}),
-        ('MultiStepLR', dict(milestones=[2])),
-        ('OneCycleLR', dict(eta_max=0.1, total_steps=5)),
-        ('OneCycleLR', dict(eta_max=0.1, total_steps=5, anneal_strategy='linear')),
-        ('PolyLR', {}),
-        ('ReduceOnPlateauLR', dict(monitor='loss')),
-        ('StepLR', dict(step_size=2)),
-    ],
-)
-def test_every_schedule_can_be_resumed(name, kwargs, tmp_path):
-    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
-    state = getattr(scheduler, name)(optimizer, **kwargs).state_dict()
-    torch.save(state, tmp_path / 'state.pth')
-    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'state.pth')) == state
-
-
-class TestRefusesHostileCheckpoints:
-    def refused(self, path):
-        with pytest.raises((pickle.UnpicklingError, ValueError)) as info:
-            CheckpointLoader.load_checkpoint(str(path))
-        return str(info.value)
-
-    def save(self, obj, path):
-        torch.save(dict(state_dict=obj), path)
-        return path
-
-    @pytest.mark.parametrize(
-        'target, attribute',
-        [
-            (HistoryBuffer, '__init__'),
-            (HistoryBuffer, '__globals__'),
-            (np.ndarray, 'tofile'),
-            (torch.nn.Module, 'mean'),
-        ],
-    )
-    def test_getattr(self, target, attribute, tmp_path):
-
-        class Evil:
-            def __reduce__(self):
-                return getattr, (target, attribute)
-
-        self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
-
-    @pytest.mark.parametrize(
-        'call',
-        [
-            (np.ndarray, ((1,), 'O', b'A' * 8)),
-            (np.ndarray.__new__, (np.ndarray, (1,), 'O', b'A' * 8)),
-        ],
-    )
-    def test_array_over_foreign_memory(self, call, tmp_path):
-
-        class Evil:
-            def __reduce__(self):
-                return call
-
-        self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
-
-    def test_reconstructed_class_is_an_array(self, tmp_path):
-        """NumPy's _reconstruct would make an instance of any class."""
-
-        class Evil:
-            def __reduce__(self):
-                return np.zeros(1).__reduce__()[0], (dict, (0,), b'b')
-
-        path = self.save(Evil(), tmp_path / 'evil.pth')
-        try:
-            loaded = CheckpointLoader.load_checkpoint(str(path))
-            assert type(loaded['state_dict']) is np.ndarray
-        except pickle.UnpicklingError:
-            pass
-
-    @pytest.mark.parametrize(
-        'array',
-        [
-            np.arange(6.0).reshape(2, 3),
-            np.float32(3),
-            np.int64(4),
-            np.array([True, False]),
-        ],
-    )
-    def test_honest_arrays(self, array, tmp_path):
-        torch.save(array, tmp_path / 'array.pth')
-        got = CheckpointLoader.load_checkpoint(str(tmp_path / 'array.pth'))
-        assert type(got) is type(array) and got.dtype == array.dtype
-        np.testing.assert_array_equal(got, array)
-
-    def test_code(self, tmp_path):
-        canary = tmp_path / 'canary'
-
-        class Evil:
-            def __reduce__(self):
-                return exec, (f'open({str(canary)!r}, "w")',)
-
-        self.refused(self.save(Evil(), tmp_path / 'evil.pth'))
-        assert not canary.exists()
-
-    def test_code_from_a_url(self, tmp_path, monkeypatch):
-        canary = tmp_path / 'canary'
-        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-
-        class Evil:
-            def __reduce__(self):
-                return exec, (f'open({str(canary)!r}, "w")',)
-
-        self.save(Evil(), tmp_path / 'evil.pth')
-        self.save(torch.ones(2), tmp_path / 'honest.pth')
-        handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
-        with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-            Thread(target=server.serve_forever, daemon=True).start()
-            url = f'http://127.0.0.1:{server.server_port}'
-            loaded = CheckpointLoader.load_checkpoint(f'{url}/honest.pth')
-            assert loaded['state_dict'].sum() == 2
-            self.refused(f'{url}/evil.pth')
-            server.shutdown()
-        assert not canary.exists()
-
-    def test_weights_only_stays_on(self, tmp_path):
-        hub = MessageHub.get_instance('run')
-        self.save(hub, tmp_path / 'hub.pth')
-        assert 'MessageHub' in self.refused(tmp_path / 'hub.pth')

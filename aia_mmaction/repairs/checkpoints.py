@@ -9,15 +9,12 @@ import os
 import zipfile
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Optional
 from unittest.mock import patch
 
-from mmengine.fileio import LocalBackend
-from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
-from mmengine.runner import runner
-
-from .files import draft_of
+from ..files import draft_of
+from .repair import Repair
 
 
 def is_whole(path: Path) -> bool:
@@ -47,6 +44,8 @@ def latest_whole_checkpoint(work_dir: str) -> Optional[str]:
     Raises:
         RuntimeError: If there are checkpoints, and all of them are broken.
     """
+    from mmengine.logging import print_log
+
     pointer = Path(work_dir) / 'last_checkpoint'
     named = pointer.read_text().strip() if pointer.exists() else ''
     folder = Path(named).parent if named else Path(work_dir)
@@ -78,8 +77,22 @@ def latest_whole_checkpoint(work_dir: str) -> Optional[str]:
     )
 
 
-def keep_checkpoints() -> None:
+def _writes_in_place() -> bool:
+    from mmengine.fileio import LocalBackend
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, 'checkpoint')
+        path.write_bytes(b'old')
+        file = path.stat().st_ino
+        LocalBackend().put(b'new', path)
+        return path.stat().st_ino == file
+
+
+def _keep_checkpoints() -> None:
     """Have MMEngine write whole files or none, and delete afterwards."""
+    from mmengine.fileio import LocalBackend
+    from mmengine.hooks import CheckpointHook
+    from mmengine.runner import runner
 
     def put(self, obj, filepath):
         path = Path(filepath)
@@ -94,6 +107,7 @@ def keep_checkpoints() -> None:
 
 
 def _removing_last(save):
+    from mmengine.fileio import LocalBackend
 
     @wraps(save)
     def repaired(self, *args, **kwargs):
@@ -111,3 +125,13 @@ def _removing_last(save):
                 self.file_backend.remove(path)
 
     return repaired
+
+
+REPAIR = Repair(
+    symptom='MMEngine writes a checkpoint where the last one was '
+    'deleted, so a run that is killed, or a full disk, leaves half of one '
+    'or none to resume from',
+    affected='mmengine 0.8.0 to 0.11.0rc3',
+    is_broken=_writes_in_place,
+    mend=_keep_checkpoints,
+)

@@ -5,10 +5,10 @@ from importlib.util import find_spec
 import mmengine
 import pytest
 
-from aia_mmaction import doctor, requirements
-from aia_mmaction.disk import CONFIG_INDEX
+from aia_mmaction.repairs import report, requirements
+from aia_mmaction.repairs.config_index import INDEX
 
-from .conftest import run, stack_as_installed
+from ..conftest import run, stack_as_installed
 
 
 def call(*args, cwd, check=True, **env):
@@ -31,18 +31,25 @@ def broken(tmp_path):
 @pytest.mark.slow
 def test_report_fix_and_undo(broken, tmp_path):
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
-    utils = tmp_path / 'mmengine' / 'config' / 'utils.py'
-    before = sorted(drn.parent.iterdir())
-    text = utils.read_text()
+    tools = tmp_path / 'mmaction' / '.mim' / 'tools'
+    edited = [
+        tmp_path / 'mmengine' / 'config' / 'utils.py',
+        tools / 'deployment' / 'publish_model.py',
+        *tools.glob('convert/reparameterize_model.py'),  # not in 1.1
+    ]
+    listed = sorted(drn.parent.iterdir())
+    texts = [file.read_text() for file in edited]
 
-    report = call(**broken, check=False)
-    assert 'mmaction2 lacks mmaction/models/localizers/drn' in report
-    assert '-> python -m aia_mmaction.doctor --fix' in report
-    assert f'mmengine {importlib.metadata.version("mmengine")}' in report
+    out = call(**broken, check=False)
+    assert 'mmaction2 lacks mmaction/models/localizers/drn' in out
+    assert '-> python -m aia_mmaction.doctor --fix' in out
+    assert 'publish_model.py of MMAction2 runs the code in a checkpoint' in out
+    assert f'mmengine {importlib.metadata.version("mmengine")}' in out
 
     out = call('--fix', **broken)
-    assert f'Wrote {drn}' in out and f'Changed {utils}' in out
-    assert 'Problems: none' in call(**broken)
+    assert all(f'Changed {file}.' in out for file in (drn, *edited))
+    out = call(**broken)
+    assert 'Problems: none' in out and 'doctor --fix' not in out
     run(
         sys.executable,
         '-c',
@@ -53,21 +60,20 @@ def test_report_fix_and_undo(broken, tmp_path):
     assert 'Nothing to fix' in call('--fix', **broken)
 
     out = call('--undo', **broken)
-    assert f'Removed {drn}' in out and f'Changed {utils} back' in out
-    assert utils.read_text() == text
+    assert all(f'Changed {file} back.' in out for file in (drn, *edited))
+    assert [file.read_text() for file in edited] == texts
+    utils = edited[0]
     assert [p.name for p in utils.parent.iterdir() if 'utils' in p.name] == ['utils.py']
     after = [p for p in drn.parent.iterdir() if p.name != '__pycache__']
-    assert sorted(after) == before
+    assert sorted(after) == listed
     assert 'Nothing to undo' in call('--undo', **broken)
 
 
 @pytest.mark.slow
 def test_index_of_mmaction2_1_1(broken, tmp_path):
-    mim = tmp_path / 'mmaction' / '.mim'
-    mim.unlink()
-    metafile = tmp_path / 'mmaction' / CONFIG_INDEX.path
-    metafile.parent.mkdir(parents=True)
-    text = f'Models:\n  - Name: bsn\n{CONFIG_INDEX.old}    Modality: RGB\n'
+    metafile = tmp_path / 'mmaction' / INDEX.path
+    metafile.unlink()
+    text = f'Models:\n  - Name: bsn\n{INDEX.old}    Modality: RGB\n'
     metafile.write_text(text)
     assert 'has a list of configs' in call(**broken, check=False)
     assert f'Changed {metafile}' in call('--fix', **broken)
@@ -86,7 +92,7 @@ def test_undo_keeps_what_is_not_ours(broken, tmp_path):
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
     call('--fix', **broken)
     (drn / 'drn.py').write_text('class DRN: ...  # the real one')
-    assert f'Removed {drn}' not in call('--undo', **broken)
+    assert f'{drn} back' not in call('--undo', **broken)
     assert (drn / 'drn.py').read_text() == 'class DRN: ...  # the real one'
 
 
@@ -102,7 +108,7 @@ def installed_as(monkeypatch, versions):
     def spec(name):
         return None if versions.get(name, name) is None else real_spec(name)
 
-    for module in (requirements, doctor):
+    for module in (requirements, report):
         monkeypatch.setattr(module, 'find_spec', spec)
     monkeypatch.setattr(requirements, 'version', version)
 
@@ -143,7 +149,7 @@ def test_missing_requirements(monkeypatch, versions, what, remedy):
     with pytest.raises(ImportError, match=what) as info:
         requirements.check_requirements()
     assert remedy in str(info.value)
-    assert any(remedy in p.remedy for p in doctor.find_problems())
+    assert any(remedy in p.remedy for p in report.find_problems())
 
 
 @pytest.mark.parametrize(
@@ -157,14 +163,14 @@ def test_missing_requirements(monkeypatch, versions, what, remedy):
 )
 def test_missing_for_tools(monkeypatch, missing, remedy):
     installed_as(monkeypatch, {missing: None})
-    assert any(remedy in p.remedy for p in doctor.find_problems())
+    assert any(remedy in p.remedy for p in report.find_problems())
     requirements.check_requirements()  # importing works
 
 
 def test_both_mmcv(monkeypatch):
     installed_as(monkeypatch, {'mmcv': '2.1.0'})
     assert any(
-        'pip uninstall mmcv mmcv-lite' in p.remedy for p in doctor.find_problems()
+        'pip uninstall mmcv mmcv-lite' in p.remedy for p in report.find_problems()
     )
     requirements.check_requirements()  # may work
 
@@ -203,20 +209,20 @@ def test_runs_where_nothing_is_installed(tmp_path):
 
     (tmp_path / 'aia_mmaction').symlink_to(aia_mmaction.__path__[0])
     # -S: no site-packages
-    report = run(
+    out = run(
         sys.executable, '-S', '-m', 'aia_mmaction.doctor', cwd=tmp_path, check=False
     )
-    assert 'torch is not installed' in report
-    assert 'got neither' in report
-    error = run(
+    assert 'torch is not installed' in out
+    assert 'got neither' in out
+    out = run(
         sys.executable, '-S', '-c', 'import aia_mmaction', cwd=tmp_path, check=False
     )
-    assert 'ImportError: aia_mmaction cannot run here' in error
+    assert 'ImportError: aia_mmaction cannot run here' in out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'error, report',
+    'error, reported',
     [
         ('ImportError("no name")', 'Problems: none'),
         (
@@ -225,8 +231,8 @@ def test_runs_where_nothing_is_installed(tmp_path):
         ),
     ],
 )
-def test_broken_mmpretrain(tmp_path, error, report):
+def test_broken_mmpretrain(tmp_path, error, reported):
     (tmp_path / 'mmpretrain.py').write_text(f'raise {error}')
-    broken = report != 'Problems: none'
+    broken = reported != 'Problems: none'
     out = call(cwd=tmp_path, check=not broken, PYTHONPATH=str(tmp_path))
-    assert report in out and 'Traceback' not in out
+    assert reported in out and 'Traceback' not in out
