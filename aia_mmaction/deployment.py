@@ -58,7 +58,7 @@ class ScoresOfClips(nn.Module):
         x = x.float()
         if preprocessor.to_rgb:
             x = x.flip(2)
-        if preprocessor._enable_normalize:
+        if hasattr(preprocessor, 'mean'):
             # [C, 1, 1], or [C, 1, 1, 1] for [N, M, C, T, H, W]
             mean, std = (
                 t.view(-1, *[1] * (x.dim() - 3))
@@ -69,9 +69,12 @@ class ScoresOfClips(nn.Module):
 
 
 def to_torch_export(model: nn.Module, inputs: Tensor, path: Path) -> None:
-    """Write a program of ``torch.export``, for batches of any size."""
-    batch = torch.export.Dim('batch', min=1)
-    program = torch.export.export(model, (inputs,), dynamic_shapes=({0: batch},))
+    """Write a program of ``torch.export``, for batches of up to 2^20."""
+    batch = torch.export.Dim('batch', min=1, max=2**20)
+    # Dynamo, which strict asks for, does not tell all versions that it exports.
+    program = torch.export.export(
+        model, (inputs,), dynamic_shapes=({0: batch},), strict=False
+    )
     torch.export.save(program, path)
 
 

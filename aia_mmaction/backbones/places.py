@@ -112,7 +112,7 @@ def restore_hooks(backbone: nn.Module) -> None:
     """
     for module in backbone.modules():
         if (
-            isinstance(module._modules.get('after_norm'), AttentionLayers)
+            isinstance(dict(module.named_children()).get('after_norm'), AttentionLayers)
             and not isinstance(module, PluggedActivation)
             and _attend not in module._forward_hooks.values()
         ):

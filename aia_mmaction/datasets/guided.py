@@ -1,7 +1,7 @@
 """MMAction2's datasets, as the benchmark configs use them."""
 
 import os.path as osp
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from mmaction.datasets import RawframeDataset, VideoDataset
 from mmaction.registry import DATASETS
@@ -41,8 +41,12 @@ class Guided:
             pipeline = with_protocol(pipeline, protocol)
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
-    def _join_prefix(self) -> None:
-        super()._join_prefix()
+    def load_data_list(self) -> List[dict]:
+        """MMAction2's own, if there is anything to load.
+
+        Raises:
+            FileNotFoundError: If there is not, with the way to get it.
+        """
         # MMEngine's storage backends have files, but not all have folders.
         local = [f for f in self.data_prefix.values() if f and '://' not in f]
         for path in (self.ann_file, *local):
@@ -53,6 +57,7 @@ class Guided:
                     f'How to get it: {self.guide}. If it lies elsewhere, set '
                     'ann_file and data_prefix of the dataset.'
                 )
+        return super().load_data_list()
 
 
 @DATASETS.register_module()

@@ -72,7 +72,7 @@ def _can_be_set(option: str, value: Any) -> bool:
     # Inductor of torch < 2.5 takes some for which the default is None as None
     # only.
     try:
-        torch.compile(lambda x: x, options={option: value})
+        torch.compile(abs, fullgraph=True, dynamic=False, options={option: value})
     except RuntimeError:
         return False
     return True

@@ -107,10 +107,7 @@ def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
     if not torch.compiler.is_compiling():
         if torch.jit.is_tracing():
             return 'the model is being traced to TorchScript or ONNX'
-        if (
-            torch._C._functorch.peek_interpreter_stack() is not None
-            or torch.autograd.forward_ad._current_level >= 0
-        ):
+        if _is_transformed():
             return 'torch.func and forward-mode differentiation need it'
     if x.numel() == 0:
         return 'x is empty'
@@ -160,13 +157,27 @@ def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
     return None
 
 
+_HOOKS = (
+    '_forward_hooks',
+    '_forward_pre_hooks',
+    '_backward_hooks',
+    '_backward_pre_hooks',
+)
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody wants to see what goes into or out of a module."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
+    return any(getattr(module, name, True) for name in _HOOKS)
+
+
+def _is_transformed() -> bool:
+    """Whether torch.func or forward-mode differentiation runs this."""
+    functorch: Any = getattr(torch._C, '_functorch', None)
+    level = getattr(torch.autograd.forward_ad, '_current_level', -1)
+    # Where PyTorch does not tell, its operators refuse both themselves.
+    return level >= 0 or (
+        hasattr(functorch, 'peek_interpreter_stack')
+        and functorch.peek_interpreter_stack() is not None
     )
 
 
@@ -176,5 +187,14 @@ def uses_batch_stats(norm: nn.Module) -> bool:
 
 
 def _is_exporting() -> bool:
-    # torch < 2.7 does not tell.
-    return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
+    if hasattr(torch.compiler, 'is_exporting'):
+        return torch.compiler.is_exporting()
+    # torch < 2.7 can tell only where no Dynamo traces.
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
+if hasattr(torch.compiler, 'is_exporting'):
+    # Dynamo is to call it, and not to trace it: that of torch 2.7 takes
+    # is_exporting for True in any graph. Set by torch.compiler.
+    # assume_constant_result, too, which would load Dynamo here.
+    _is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -6,6 +6,8 @@ keeps. But the norm keeps *its* input, and of each channel the mean and the
 variance, with which the norm is a multiplication and an addition.
 """
 
+import warnings
+from functools import lru_cache
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -82,26 +84,43 @@ def keep(x: Tensor) -> Tuple[List[Optional[Tensor]], Input]:
         tuple[list[Tensor], Input]: ``x``, or what the batch norm that made it
         keeps anyway, to hand to ``save_for_backward``; and how to undo it.
     """
-    node: Any = x.grad_fn
-    name = type(node).__name__
-    # Where a graph is traced, the compiler itself recomputes such things. A
-    # version above 0 means that x was changed in place since.
-    if type(x) is not Tensor or x._version or name not in _NORMS:
+    # Where a graph is traced, the compiler itself recomputes such things. Under
+    # checkpointing, offloading and the like, reading what the norm keeps would
+    # run the hooks that are to bring it back, in the forward pass.
+    if type(x) is not Tensor or type(x.grad_fn).__name__ not in _NORMS or _has_hooks():
         return [x], Input()
-    # Under checkpointing, offloading and the like, reading what the norm keeps
-    # would run the hooks that are to bring it back, in the forward pass.
-    if _has_hooks():
+    try:
+        return _kept_by_norm(x, x.grad_fn) or ([x], Input())
+    except AttributeError as error:
+        _warn(str(error))
         return [x], Input()
+
+
+def _kept_by_norm(
+    x: Tensor, node: Any
+) -> Optional[Tuple[List[Optional[Tensor]], Input]]:
     bias = getattr(node.next_functions[-1][0], 'variable', None)
-    if bias is None:  # no affine norm, or a frozen one
-        return [x], Input()
+    # No affine norm, or a frozen one. A version above 0 means that x was
+    # changed in place since.
+    if bias is None or x._version:
+        return None
     training = node._saved_training
     if training:
         stats = node._saved_result1, node._saved_result2
     else:
         stats = node._saved_running_mean, node._saved_running_var
     tensors = [node._saved_input, node._saved_weight, bias, *stats]
-    return tensors, Input(training, getattr(node, _NORMS[name]))
+    return tensors, Input(training, getattr(node, _NORMS[type(node).__name__]))
+
+
+@lru_cache(maxsize=None)  # once
+def _warn(error: str) -> None:
+    warnings.warn(
+        'aia_mmaction keeps the input of attention layers in training, about 6 % '
+        f'more memory: PyTorch {torch.__version__} does not tell what a batch norm '
+        f'keeps ({error}).',
+        stacklevel=2,
+    )
 
 
 def _has_hooks() -> bool:

@@ -102,7 +102,8 @@ def _keep_checkpoints() -> None:
 
     LocalBackend.put = put
     for name in ('_save_checkpoint_with_step', '_save_best_checkpoint'):
-        setattr(CheckpointHook, name, _removing_last(getattr(CheckpointHook, name)))
+        if hasattr(CheckpointHook, name):
+            setattr(CheckpointHook, name, _removing_last(getattr(CheckpointHook, name)))
     runner.find_latest_checkpoint = latest_whole_checkpoint
 
 

@@ -6,6 +6,7 @@ from typing import Iterator, List, Tuple, Union
 
 from . import DISABLE_VARIABLE, all_repairs, disabled_repairs
 from .on_disk import Edit, NewFiles
+from .private_names import gone
 from .requirements import Problem, find_missing, installed, release
 
 PACKAGES = (
@@ -115,6 +116,7 @@ def report() -> Tuple[str, bool]:
     if not list(find_missing()):
         try:
             repaired = list(find_repairs())
+            problems += gone()
         except Exception as error:  # e.g. a broken package that MMAction2 imports
             problems.append(
                 Problem(

@@ -88,7 +88,8 @@ class _ArrayName:
         )
 
 
-def _multiarray() -> ModuleType:
+def multiarray() -> ModuleType:
+    """NumPy's module of arrays, which pickles name."""
     import numpy as np
 
     # NumPy 1.26 has a numpy._core too, but no more in it than names.
@@ -102,7 +103,7 @@ def _empty_array(*args) -> Any:
     """
     import numpy as np
 
-    return _multiarray()._reconstruct(np.ndarray, (0,), b'b')
+    return multiarray()._reconstruct(np.ndarray, (0,), b'b')
 
 
 @lru_cache(None)
@@ -115,7 +116,7 @@ def _saved_by_mmengine() -> Dict[str, Any]:
     allowed = {f'{c.__module__}.{c.__qualname__}': c for c in classes}
     for core in ('numpy._core', 'numpy.core'):
         allowed[f'{core}.multiarray._reconstruct'] = _empty_array
-        allowed[f'{core}.multiarray.scalar'] = _multiarray().scalar
+        allowed[f'{core}.multiarray.scalar'] = multiarray().scalar
     allowed['numpy.ndarray'] = _ArrayName
     allowed['builtins.getattr'] = _method_in_checkpoint
     return allowed
