@@ -53,7 +53,9 @@ setup(
         # mmaction2 imports it and does not declare it.
         'importlib_metadata',
         # MMEngine and mim need pkg_resources, which setuptools 81 dropped.
-        'setuptools<81',
+        'setuptools<81; python_version < "3.12"',
+        # Older ones fail to import in Python 3.12.
+        'setuptools>=66.1,<81; python_version >= "3.12"',
     ],
     extras_require={
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],

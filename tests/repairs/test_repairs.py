@@ -1,5 +1,7 @@
 """Every repair mends something that is broken without it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,16 @@ hub.update_info('epoch', 1)
 torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict()), 'a.pth')
 hub = _load_checkpoint('a.pth')['message_hub']
 assert hub['log_scalars']['train/loss'].statistics('mean', 1) == 1
+class Hostile:
+    def __reduce__(self):
+        return print, ('the code ran',)
+torch.save(Hostile(), 'hostile.pth')
+try:
+    _load_checkpoint('hostile.pth')
+except Exception as error:
+    print('refused', error)
+else:
+    raise AssertionError('it was loaded')
 """,
     'bfloat16_loss': """
 import torch
@@ -149,11 +161,13 @@ last = Path('last.pth')
 save_checkpoint(dict(a=torch.zeros(1000)), str(last))
 before = last.read_bytes()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
 try:
     save_checkpoint(dict(a=torch.ones(2000)), str(last))
 except OSError:
     pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
 assert last.read_bytes() == before, 'it was overwritten'
 assert list(Path().glob('*last*')) == [last]
 assert not list(Path().glob('.*last*'))
@@ -190,7 +204,8 @@ for factor, expected in ((-0.1, [155, 35, 95]), (0.1, [25, 85, 145])):
 # What it says without the repair.
 ERRORS = {
     'drn': "No module named 'mmaction.models.localizers.drn'",
-    'weights_only': 'Weights only load failed',
+    # Of MMEngine's own state; or that of the hostile one
+    'weights_only': 'Weights only load failed|the code ran',
     'bfloat16_loss': 'unsupported ScalarType BFloat16',
     'cpu_amp': 'only available training on gpu',
     'compile': 'torch._dynamo.exc',
@@ -247,11 +262,9 @@ def test_repair(name, tmp_path):
 @pytest.mark.slow
 @each_repair
 def test_broken_without_repair(name, tmp_path):
-    if name == 'weights_only' and torch.__version__ < '2.6':
-        pytest.skip('loads whatever is in a file')
     code, log = use(name, tmp_path, disable=name)
     assert code != 0
-    assert ERRORS[name] in log
+    assert re.search(ERRORS[name], log)
 
 
 @pytest.fixture
