@@ -51,8 +51,8 @@ $(TRITON)/.ready: requirements/triton.txt $(VENV)/.ready
 # A process per core with one thread each, since few tests could use more.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 IMAGE_TESTS := tests/recognizers/test_image_backbones.py
-TRITON_TESTS := tests/ops/test_triton.py
-PYTORCH_ALONE := --ignore $(IMAGE_TESTS) --ignore $(TRITON_TESTS) -m 'not image_libraries'
+TRITON_TESTS := tests/ops/test_triton.py tests/ops/test_self_check.py
+PYTORCH_ALONE := $(addprefix --ignore=,$(IMAGE_TESTS) $(TRITON_TESTS)) -m 'not image_libraries'
 test test-fast: export OMP_NUM_THREADS = 1
 
 # Three runs, since what is imported first decides what PyTorch finds.
@@ -67,7 +67,7 @@ test-fast: setup
 
 # The wheel beside other versions of Python, PyTorch and OpenMMLab, each in an
 # environment of several gigabytes that is deleted again. Goes on where it was
-# stopped; ROWS="py3.8-torch2.1.0-mmengine0.8.0" runs some again.
+# stopped; ROWS="py3.8-torch2.1.0-mmengine0.10.4" runs some again.
 test-versions: setup
 	$(BIN)/python tests/versions.py $(ROWS)
 

@@ -12,6 +12,8 @@ from typing import Any, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from . import self_check
+
 IMPL_VARIABLE = 'AIA_MMACTION_IMPL'
 # In the order in which 'auto' tries them
 PATHS = ('triton', 'compiled', 'fused', 'reference')
@@ -29,6 +31,7 @@ _CONV = dict(
     bias=None,
 )
 _HAS_TRITON = find_spec('triton') is not None
+_TRITON_DEVICES = ('cuda',)  # on which 'auto' takes it
 _INTERPRETS_TRITON = os.environ.get('TRITON_INTERPRET') == '1'
 _HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
 
@@ -147,8 +150,10 @@ def _why_not_gate(gate: Any, x: Tensor) -> Optional[str]:
 
 def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
     """Why ``'auto'`` leaves out a path that can run."""
-    if path == 'triton' and x.device.type != 'cuda':
-        return "Triton's interpreter is slow"
+    if path == 'triton':
+        if x.device.type not in _TRITON_DEVICES:
+            return "Triton's interpreter is slow"
+        return self_check.why_not(x)
     if path == 'compiled' and not torch.compiler.is_compiling():
         return (
             'it takes seconds to compile for each shape, so only by name '

@@ -250,7 +250,7 @@ def _differentiable_backward(
     return tuple(next(grads) if t.requires_grad else None for t in inputs)
 
 
-_REFERENCE: Dict[Tuple[str, str], Callable] = {
+REFERENCE: Dict[Tuple[str, str], Callable] = {
     ('', 'C'): reference.channel_context,
     ('', 'THW'): reference.spatiotemporal_context,
     ('C', 'THW'): reference.cinst,
@@ -285,7 +285,7 @@ def reference_attention(
         return partial(reference.context_gate, axis=axis, conv=conv, norm=norm)
 
     gates = {axis: gate(i, axis) for i, axis in enumerate(inner + outer)}
-    return _REFERENCE[inner, outer](
+    return REFERENCE[inner, outer](
         x, *(gates[axis] for axis in reference.AXES if axis in gates)
     )
 

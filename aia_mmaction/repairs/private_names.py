@@ -106,6 +106,12 @@ PRIVATE_NAMES = (
         only='torch < 2.4',
     ),
     PrivateName(
+        'torch.distributed.distributed_c10d',
+        ('_get_default_store',),
+        'one decision of all processes on kernels that one of them found wrong',
+        'each decides by itself',
+    ),
+    PrivateName(
         'torch._utils',
         ('_rebuild_tensor_v2',),
         'tensors in the dumps of mim test',

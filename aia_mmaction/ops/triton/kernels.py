@@ -603,7 +603,8 @@ def grad_x_kernel(
             )
         v = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
         if RELU:
-            v = tl.where(tl.load(x + x_at, mask=mask, other=0.0) <= 0, 0.0, v)
+            of_x = tl.load(x + x_at, mask=mask, other=0.0).to(tl.float32)
+            v = tl.where(of_x <= 0, 0.0, v)
         if not NESTED:
             if OUTER_C:
                 v = v * gate_c + pool_c

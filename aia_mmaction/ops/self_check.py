@@ -1,0 +1,150 @@
+"""Whether the Triton kernels are right on the machine that runs them.
+
+They are compiled by another compiler for every GPU. So ``impl='auto'`` takes
+them on a device and with a type only after they have agreed with the reference
+there, on a small input.
+"""
+
+import warnings
+from datetime import timedelta
+from importlib import import_module
+from threading import Thread
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from .parity import TOLERANCES
+
+EPS = 1e-5
+# 240 values: as many different ones as bfloat16 holds exactly, so that every
+# maximum has one place.
+SHAPE = (2, 2, 3, 4, 5)
+# How long a process waits for what others have found. They come to their first
+# batch together, or do not use the layers at all.
+TIMEOUT = timedelta(seconds=60)
+
+_found: Dict[Tuple[torch.device, torch.dtype], Optional[str]] = {}
+
+
+def why_not(x: Tensor) -> Optional[str]:
+    """Why the kernels must not be taken for ``x`` of their own accord.
+
+    They are tried once per process for a device and a type, never while a graph
+    is traced or captured, and without random numbers. The processes of a
+    distributed run come to one decision.
+
+    Returns:
+        str, optional: What is wrong; None if nothing is.
+    """
+    key = x.device, x.dtype
+    if key in _found:
+        return _found[key]
+    if torch.compiler.is_compiling() or (
+        x.is_cuda and torch.cuda.is_current_stream_capturing()
+    ):
+        return 'the kernels were not tried yet, which a batch without a graph does'
+    reason = _agree(x, _in_a_thread(x))
+    _found[key] = reason
+    if reason is not None:
+        warnings.warn(
+            f'aia_mmaction: the Triton kernels for {x.dtype} do not work on '
+            f"{x.device}: {reason}. impl='auto' does without them.",
+            stacklevel=2,
+        )
+    return reason
+
+
+def _in_a_thread(x: Tensor) -> Optional[str]:
+    # Where no mode of the caller holds: autocast, inference mode, hooks of saved
+    # tensors, a default device, a stream.
+    reasons: List[Optional[str]] = []
+    thread = Thread(target=lambda: reasons.append(_try(x.device, x.dtype)))
+    thread.start()
+    thread.join()
+    return reasons[0]
+
+
+def _try(device: torch.device, dtype: torch.dtype) -> Optional[str]:
+    from .library import REFERENCE  # torch >= 2.4
+
+    try:
+        with torch.cuda.device(device if device.type == 'cuda' else -1):
+            # Half of them as in training, half as in testing
+            for (inner, outer), train in zip(REFERENCE, (True, False, True, False)):
+                errors = _relative_errors(inner, outer, train, device, dtype)
+                for name, error in errors.items():
+                    bound = TOLERANCES[dtype][name.startswith('gradient')]
+                    # "Not within", so that NaN is beyond.
+                    if not error <= bound:
+                        return (
+                            f'expected the {name} of {inner or "no"} inner and '
+                            f'{outer} outer gates within {bound:.0e} of the '
+                            f'reference, got {error:.1e}'
+                        )
+    except Exception as error:
+        return f'{type(error).__name__}: {error}'
+    return None
+
+
+def _relative_errors(
+    inner: str, outer: str, train: bool, device: torch.device, dtype: torch.dtype
+) -> Dict[str, float]:
+    from .library import reference_attention
+
+    triton = import_module(f'{__package__}.triton')
+    gates = len(inner + outer)
+    numbers = torch.arange(240, device=device, dtype=torch.float64)
+    x = ((numbers * 97 % 241 - 120) / 64).view(SHAPE).to(dtype)
+    grad = (numbers * 53 % 241 / 128 - 1).view(SHAPE).to(dtype)
+    weight = (torch.arange(gates * 54, device=device) * 1.7).sin().float() / 3
+    weight = weight.view(gates, 2, 3, 3, 3)
+    scale = torch.linspace(0.5, 1.5, gates, device=device)
+    shift = torch.linspace(-0.2, 0.3, gates, device=device)
+    stats = None if train else torch.stack([shift, scale], 1)
+    options = EPS, inner, outer, 0, train
+
+    def kernels() -> List[Tensor]:
+        parameters = weight, scale, shift
+        out, used, *kept = triton.forward(x, *parameters, stats, *options, True)
+        saved = used, *kept, train
+        grads = triton.backward(grad, x, None, *parameters, *saved, *options)
+        in_place = x.clone()
+        triton.forward_(in_place, *parameters, stats, *options)
+        return [out, in_place, *grads]
+
+    inputs = [t.double().requires_grad_() for t in (x, weight, scale, shift)]
+    doubles = None if stats is None else stats.double()
+    arguments: List[Any] = [*inputs, doubles, EPS, inner, outer]
+    out = reference_attention(*arguments)
+    out = out.relu() if train else out
+    expected = [out, out, *torch.autograd.grad(out, inputs, grad.double())]
+    inputs_are = ('x', 'weight', 'scale', 'shift')
+    names = ['output', 'inference', *(f'gradient of {name}' for name in inputs_are)]
+    return {
+        name: ((got - e).norm() / e.norm()).item()
+        for name, got, e in zip(names, kernels(), expected)
+    }
+
+
+def _agree(x: Tensor, reason: Optional[str]) -> Optional[str]:
+    """What any process of a distributed run has found."""
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return reason
+    # No collective operation: a process that runs the layers alone would wait
+    # for ever.
+    get_store = getattr(distributed.distributed_c10d, '_get_default_store', None)
+    if get_store is None:
+        return reason
+    store = get_store()
+    name = f'aia_mmaction/{x.device.type}/{x.dtype}'
+    ranks = range(distributed.get_world_size())
+    store.set(f'{name}/{distributed.get_rank()}', reason or '')
+    keys = [f'{name}/{rank}' for rank in ranks]
+    try:
+        store.wait(keys, TIMEOUT)
+    except RuntimeError:  # some do not use the layers
+        return reason
+    found = [store.get(key).decode() for key in keys]
+    return reason or next((r for r in found if r), None)
