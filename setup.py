@@ -46,8 +46,8 @@ setup(
     # user has one of them, or takes it with an extra.
     install_requires=[
         'torch>=2.1',
-        'mmengine>=0.8.0,<1.0.0',
-        'mmaction2>=1.1.0,<1.3.0',
+        'mmengine>=0.10.4,<1.0.0',
+        'mmaction2>=1.2.0,<1.3.0',
         'decord>=0.6.0; sys_platform != "darwin"',
         'eva-decord>=0.6.0; sys_platform == "darwin"',
         # mmaction2 imports it and does not declare it.
@@ -58,7 +58,7 @@ setup(
         'setuptools>=66.1,<81; python_version >= "3.12"',
     ],
     extras_require={
-        'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2.0'],
+        'mmcv-lite': ['mmcv-lite>=2.0.1,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
         'onnx': ['onnx', 'onnxruntime'],
         'lint': ['codespell', 'mypy', 'ruff'],

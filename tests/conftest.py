@@ -154,10 +154,6 @@ needs_fast_paths = pytest.mark.skipif(
     not hasattr(torch.library, 'custom_op'),
     reason='torch < 2.4 has the reference path only',
 )
-needs_mmaction_1_2 = pytest.mark.skipif(
-    not hasattr(ActionDataSample, 'set_gt_label'),
-    reason='MMAction2 1.1 calls predictions and labels otherwise',
-)
 
 
 def slow_but(quick, values):
@@ -170,28 +166,17 @@ def slow_but(quick, values):
 
 def samples(n):
     """Data samples of the classes 0, 1, ..."""
-    name = (
-        'set_gt_label' if hasattr(ActionDataSample, 'set_gt_label') else 'set_gt_labels'
-    )
-    return [getattr(ActionDataSample(), name)(label) for label in range(n)]
+    return [ActionDataSample().set_gt_label(label) for label in range(n)]
 
 
 def scores_of(samples):
     """Predicted scores, ``[N, classes]``."""
-    return torch.stack(
-        [
-            s.pred_score if hasattr(s, 'pred_score') else s.pred_scores.item
-            for s in samples
-        ]
-    )
+    return torch.stack([sample.pred_score for sample in samples])
 
 
 def labels_of(samples):
     """Class numbers."""
-    return [
-        (s.gt_label if hasattr(s, 'gt_label') else s.gt_labels.item).item()
-        for s in samples
-    ]
+    return [sample.gt_label.item() for sample in samples]
 
 
 def count_attention(backbone):

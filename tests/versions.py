@@ -1,8 +1,8 @@
 """Install the project's wheel beside other versions, and test it there.
 
-    python tests/versions.py                     # every row that is not up to date
-    python tests/versions.py py3.8-torch2.1.0…   # these rows, whatever is known
-    python tests/versions.py --table             # only write the README's table
+    python tests/versions.py            # every row that is not up to date
+    python tests/versions.py ROW ROW    # these rows, whatever is known
+    python tests/versions.py --table    # only write the README's table
 
 A row is an environment: made, used and deleted before the next, since PyTorch
 is several gigabytes. What it found is kept in ``requirements/versions``, with
@@ -79,7 +79,7 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    Row('3.8', '2.1.0', '0.8.0', '1.1.0', '2.0.1', '<1.25'),
+    Row('3.8', '2.1.0', '0.10.4', '1.2.0', '2.0.1', '<1.25'),
     Row('3.8', '2.4.1', '0.10.7', '1.2.0', '2.1.0', '<1.25'),
     Row('3.10', '2.5.1', '0.10.7', '1.2.0', '2.1.0', '==1.26.*'),
     Row('3.11', '2.6.0', '0.10.7', '1.2.0', '2.1.0', '==2.*'),

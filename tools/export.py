@@ -100,6 +100,8 @@ def main():
             'Expected onnx and onnxruntime, which write and check ONNX. '
             'pip install onnx onnxruntime'
         )
+    if args.out.suffix == '.pt2' and not hasattr(torch.export, 'Dim'):
+        sys.exit(f'Expected torch >= 2.4, which can export, got {torch.__version__}.')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     recognizer = init_recognizer(cfg, device='cpu')

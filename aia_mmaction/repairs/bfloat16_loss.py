@@ -17,9 +17,7 @@ def _loss_fails() -> bool:
         def loss_cls(scores, labels, **kwargs):
             return scores.sum()
 
-    sample = ActionDataSample()
-    set_label = getattr(sample, 'set_gt_label', None) or sample.set_gt_labels
-    set_label(0)
+    sample = ActionDataSample().set_gt_label(0)
     try:
         BaseHead.loss_by_feat(Head(), torch.zeros(1, 2, dtype=torch.bfloat16), [sample])
     except TypeError:  # unsupported ScalarType
@@ -44,7 +42,7 @@ def _compute_loss_in_float32() -> None:
 
 REPAIR = Repair(
     symptom='BaseHead hands bfloat16 scores to numpy, which has no bfloat16',
-    affected='mmaction2 1.1.0 and 1.2.0',
+    affected='mmaction2 1.2.0',
     is_broken=_loss_fails,
     mend=_compute_loss_in_float32,
 )

@@ -132,7 +132,7 @@ REPAIR = Repair(
     symptom='MMEngine writes a checkpoint where the last one was '
     'deleted, so a run that is killed, or a full disk, leaves half of one '
     'or none to resume from',
-    affected='mmengine 0.8.0 to 0.11.0rc3',
+    affected='mmengine 0.10.4 to 0.11.0rc3',
     is_broken=_writes_in_place,
     mend=_keep_checkpoints,
 )

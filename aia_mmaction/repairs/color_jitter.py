@@ -37,7 +37,7 @@ def _let_hue_be_lowered() -> None:
 REPAIR = Repair(
     symptom='NumPy 2 adds no negative number to unsigned ones, as ColorJitter '
     'does to lower a hue',
-    affected='mmaction2 1.1.0 and 1.2.0 with numpy >= 2.0',
+    affected='mmaction2 1.2.0 with numpy >= 2.0',
     is_broken=_hue_cannot_be_lowered,
     mend=_let_hue_be_lowered,
 )

@@ -34,7 +34,7 @@ def _keep_optimizer_out_of_graph() -> None:
 REPAIR = Repair(
     symptom='compile=True traces the optimizer step, and dynamo fails on its '
     'settings, clip_grad for one',
-    affected='mmengine 0.8.0 to 0.11.0rc3',
+    affected='mmengine 0.10.4 to 0.11.0rc3 with most versions of torch, not 2.9',
     is_broken=_is_traced,
     mend=_keep_optimizer_out_of_graph,
 )

@@ -38,7 +38,7 @@ def _let_amp_run_on_cpu() -> None:
 
 REPAIR = Repair(
     symptom='MMEngine refuses mixed precision on a CPU, which has bfloat16',
-    affected='mmengine 0.8.0 to 0.11.0rc3',
+    affected='mmengine 0.10.4 to 0.11.0rc3',
     is_broken=_is_refused,
     mend=_let_amp_run_on_cpu,
 )

@@ -42,7 +42,7 @@ def _let_gloo_start_on_cpu() -> None:
 REPAIR = Repair(
     symptom='MMEngine selects a CUDA device for gloo, and for the wrapper '
     'of a model that is on the CPU, on a machine without one',
-    affected='mmengine 0.8.0 to 0.11.0rc3',
+    affected='mmengine 0.10.4 to 0.11.0rc3',
     is_broken=_needs_cuda,
     mend=_let_gloo_start_on_cpu,
 )

@@ -38,7 +38,7 @@ def _give_modules_get() -> None:
 REPAIR = Repair(
     symptom='Recognizer2D calls backbone.get() when max_testing_views is '
     'set, which modules of MMEngine do not have',
-    affected='mmaction2 1.1.0 and 1.2.0',
+    affected='mmaction2 1.2.0',
     is_broken=_views_fail,
     mend=_give_modules_get,
 )

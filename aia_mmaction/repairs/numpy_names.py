@@ -33,8 +33,7 @@ def _give_back() -> None:
 REPAIR = Repair(
     symptom='NumPy 2 has no Inf, NAN, in1d and trapz, which MMAction2 uses: '
     'PoseC3D cannot train, and some metrics fail',
-    affected='mmaction2 1.1.0 and 1.2.0 with numpy >= 2.0, in1d and trapz with '
-    'numpy >= 2.4',
+    affected='mmaction2 1.2.0 with numpy >= 2.0, in1d and trapz with numpy >= 2.4',
     is_broken=_are_missing,
     mend=_give_back,
 )

@@ -11,8 +11,9 @@ from typing import Iterator, NamedTuple, Optional, Tuple
 # module: (distribution, lowest version, first version that is too new)
 REQUIRED = {
     'torch': ('torch', '2.1', '3'),
-    'mmengine': ('mmengine', '0.8.0', '1.0.0'),
-    'mmaction': ('mmaction2', '1.1.0', '1.3.0'),
+    # Older ones fail with the yapf that pip installs beside them.
+    'mmengine': ('mmengine', '0.10.4', '1.0.0'),
+    'mmaction': ('mmaction2', '1.2.0', '1.3.0'),
 }
 
 
@@ -47,21 +48,18 @@ def find_missing() -> Iterator[Problem]:
         elif got and not release(low) <= release(got) < release(below):
             yield Problem(f'expected {distribution}>={low},<{below}, got {got}', remedy)
 
-    # mmaction2 1.1 refuses mmcv 2.1, mmaction2 1.2 refuses mmcv 2.2.
-    old = release(installed('mmaction2') or '1.2.0') < (1, 2)
-    below = '2.1.0' if old else '2.2.0'
     got = installed('mmcv') or installed('mmcv-lite')
     if not find_spec('mmcv'):
         yield Problem(
             'expected mmcv or mmcv-lite, got neither',
-            f'pip install "mmcv-lite>=2.0.0,<{below}", or mim install '
-            f'"mmcv>=2.0.0,<{below}" for compiled operators',
+            'pip install "mmcv-lite>=2.0.1,<2.2.0", or mim install '
+            '"mmcv>=2.0.1,<2.2.0" for compiled operators',
         )
-    elif got and not (2,) <= release(got) < release(below):
+    elif got and not (2, 0, 1) <= release(got) < (2, 2):
         name = 'mmcv' if installed('mmcv') else 'mmcv-lite'
         yield Problem(
-            f'expected {name}>=2.0.0,<{below}, which mmaction2 demands, got {got}',
-            f'pip install "{name}>=2.0.0,<{below}"',
+            f'expected {name}>=2.0.1,<2.2.0, got {got}',
+            f'pip install "{name}>=2.0.1,<2.2.0"',
         )
 
     if not find_spec('importlib_metadata'):

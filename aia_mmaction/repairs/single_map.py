@@ -61,7 +61,7 @@ def _refuse_single_maps() -> None:
 REPAIR = Repair(
     symptom='Recognizer2D with a neck takes the single map of a '
     'backbone for a list along the batch, and fails far from the cause',
-    affected='mmaction2 1.1.0 and 1.2.0',
+    affected='mmaction2 1.2.0',
     is_broken=_is_split,
     mend=_refuse_single_maps,
 )

@@ -413,7 +413,7 @@ REPAIR = Repair(
     symptom='torch >= 2.6 refuses the checkpoints that MMEngine writes, so '
     'testing, resuming and load_from fail; older versions, MMEngine 0.11, and '
     'all of them from a URL, run whatever code is in a checkpoint',
-    affected='torch 2.1.0 and later, mmengine 0.8.0 to 0.11.0rc3',
+    affected='torch 2.1.0 and later, mmengine 0.10.4 to 0.11.0rc3',
     upstream='open-mmlab/mmengine, issue 1655',
     is_broken=_runs_code_or_refuses_data,
     mend=_load_weights_only,

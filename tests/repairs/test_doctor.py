@@ -2,11 +2,9 @@ import importlib.metadata
 import sys
 from importlib.util import find_spec
 
-import mmengine
 import pytest
 
 from aia_mmaction.repairs import report, requirements
-from aia_mmaction.repairs.config_index import INDEX
 
 from ..conftest import run, stack_as_installed
 
@@ -35,7 +33,7 @@ def test_report_fix_and_undo(broken, tmp_path):
     edited = [
         tmp_path / 'mmengine' / 'config' / 'utils.py',
         tools / 'deployment' / 'publish_model.py',
-        *tools.glob('convert/reparameterize_model.py'),  # not in 1.1
+        tools / 'convert' / 'reparameterize_model.py',
     ]
     listed = sorted(drn.parent.iterdir())
     texts = [file.read_text() for file in edited]
@@ -69,25 +67,6 @@ def test_report_fix_and_undo(broken, tmp_path):
     assert 'Nothing to undo' in call('--undo', **broken)
 
 
-@pytest.mark.slow
-def test_index_of_mmaction2_1_1(broken, tmp_path):
-    metafile = tmp_path / 'mmaction' / INDEX.path
-    metafile.unlink()
-    text = f'Models:\n  - Name: bsn\n{INDEX.old}    Modality: RGB\n'
-    metafile.write_text(text)
-    assert 'has a list of configs' in call(**broken, check=False)
-    assert f'Changed {metafile}' in call('--fix', **broken)
-    (model,) = mmengine.load(metafile)['Models']
-    assert model == {
-        'Name': 'bsn',
-        'Modality': 'RGB',
-        'Config': 'configs/localization/bsn/'
-        'bsn_pem_1xb16-400x100-20e_activitynet-feature.py',
-    }
-    assert f'Changed {metafile} back' in call('--undo', **broken)
-    assert metafile.read_text() == text
-
-
 def test_undo_keeps_what_is_not_ours(broken, tmp_path):
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
     call('--fix', **broken)
@@ -119,21 +98,16 @@ def installed_as(monkeypatch, versions):
         (
             {'mmcv': None, 'mmcv-lite': None},
             'expected mmcv or mmcv-lite, got neither',
-            'mmcv-lite>=2.0.0,<2.2.0',
+            'mmcv-lite>=2.0.1,<2.2.0',
         ),
         (
             {'mmcv-lite': '2.2.0'},
-            'expected mmcv-lite>=2.0.0,<2.2.0.*got 2.2.0',
-            'pip install "mmcv-lite>=2.0.0,<2.2.0"',
-        ),
-        (
-            {'mmaction2': '1.1.0'},
-            'expected mmcv-lite>=2.0.0,<2.1.0.*got 2.1.0',
-            'pip install "mmcv-lite>=2.0.0,<2.1.0"',
+            'expected mmcv-lite>=2.0.1,<2.2.0.*got 2.2.0',
+            'pip install "mmcv-lite>=2.0.1,<2.2.0"',
         ),
         (
             {'mmaction2': '0.24.1'},
-            'mmaction2>=1.1.0,<1.3.0, got 0.24.1',
+            'mmaction2>=1.2.0,<1.3.0, got 0.24.1',
             'pip install "mmaction2',
         ),
         ({'mmengine': None}, 'mmengine is not installed', 'pip install "mmengine'),

@@ -9,7 +9,7 @@ import torch
 from aia_mmaction import repairs
 from aia_mmaction.repairs import DISABLE_VARIABLE, all_repairs, apply_repairs
 
-from ..conftest import needs_fast_paths, needs_mmaction_1_2, stack_as_installed
+from ..conftest import needs_fast_paths, stack_as_installed
 from ..preloaded import run_code
 
 IN_MEMORY = [name for name, repair in all_repairs().items() if repair.mend]
@@ -42,9 +42,7 @@ else:
 import torch
 from mmaction.models import TSNHead
 from mmaction.structures import ActionDataSample
-sample = ActionDataSample()
-set_label = getattr(sample, 'set_gt_label', None) or sample.set_gt_labels
-set_label(1)
+sample = ActionDataSample().set_gt_label(1)
 scores = torch.randn(1, 8, dtype=torch.bfloat16, requires_grad=True)
 losses = TSNHead(8, 4).loss_by_feat(scores, [sample])
 losses['loss_cls'].backward()
@@ -66,9 +64,7 @@ import torch
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.runner import Runner
-sample = ActionDataSample()
-set_label = getattr(sample, 'set_gt_label', None) or sample.set_gt_labels
-set_label(1)
+sample = ActionDataSample().set_gt_label(1)
 data = 4 * [dict(inputs=torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
                  data_samples=sample)]
 Runner(
@@ -240,7 +236,6 @@ MARKS = {
     'color_jitter': needs_numpy_2,
     'cpu_amp': needs_cpu_only_torch,
     'gloo': needs_cpu_only_torch,
-    'drn': needs_mmaction_1_2,  # 1.1 has no such package
     # The compiler of PyTorch 2.1 fails elsewhere.
     'compile': [needs_fast_paths, pytest.mark.slow],
 }
@@ -263,6 +258,8 @@ def test_repair(name, tmp_path):
 @each_repair
 def test_broken_without_repair(name, tmp_path):
     code, log = use(name, tmp_path, disable=name)
+    if name == 'compile' and not code:
+        pytest.skip('this PyTorch, 2.9 for one, compiles it')
     assert code != 0
     assert re.search(ERRORS[name], log)
 

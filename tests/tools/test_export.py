@@ -94,6 +94,8 @@ def test_scores_are_those_of_mmaction2(name, average_clips):
 @pytest.mark.parametrize('suffix', FORMATS)
 @pytest.mark.parametrize('name', SHAPES)
 def test_every_network_and_format(name, suffix, tmp_path):
+    if suffix == '.pt2' and not hasattr(torch.export, 'Dim'):
+        pytest.skip('torch.export begins later')
     model, out = ScoresOfClips(build(name)), tmp_path / f'x{suffix}'
     assert tool.export(model, SHAPES[name], out) < 1e-5
     exported = FORMATS[suffix][1](out)
