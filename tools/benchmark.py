@@ -7,7 +7,7 @@ path whose results were not just compared with the reference on the shapes that
 it is timed on.
 
 Examples:
-    # networks: inference, training step, bytes kept, peak memory
+    # networks: inference, training step, bytes kept, peak memory, bytes left
     python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py
     python tools/benchmark.py network configs/tsn_r50_cinst_sthv1.py \
         configs/tsm_r50_cinst_sthv1_16f.py --impl auto compiled \
@@ -31,6 +31,7 @@ import os
 import sys
 import time
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
@@ -297,6 +298,25 @@ def measure_kept(models, x, setting):
     return kept, {}
 
 
+def allocated_by(function, setting):
+    """Bytes allocated since the call began, after each allocation and release."""
+    gc.collect()
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        function()
+    events = [
+        e
+        for e in profile.profiler.kineto_results.events()
+        if e.name() == '[memory]'
+        and (e.device_type() != torch.autograd.DeviceType.CPU)
+        == (setting.device.type == 'cuda')
+    ]
+    return list(
+        accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    )
+
+
 def measure_peak(models, x, setting):
     """Bytes allocated at the worst moment of a training step, above those
     before it.
@@ -306,24 +326,35 @@ def measure_peak(models, x, setting):
         model.train()
         step = training_step(model, x, setting)
         step()
-        gc.collect()
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-        ) as profile:
-            step()
-        events = [
-            e
-            for e in profile.profiler.kineto_results.events()
-            if e.name() == '[memory]'
-            and (e.device_type() != torch.autograd.DeviceType.CPU)
-            == (setting.device.type == 'cuda')
-        ]
-        allocated = worst = 0
-        for event in sorted(events, key=lambda e: e.start_ns()):
-            allocated += event.nbytes()
-            worst = max(worst, allocated)
-        peak[name] = worst
+        peak[name] = max(allocated_by(step, setting))
     return peak, {}
+
+
+def measure_left(models, x, setting):
+    """Bytes that the graph still holds when its backward pass is over, in which
+    the optimizer then has to work; the loss is still there.
+    """
+    left = {}
+    for name, model in models.items():
+        model.train()
+        losses = []
+
+        def backward(model=model, losses=losses):
+            with setting.autocast():
+                losses.append(model(x, mode='tensor').float().square().mean())
+            losses[0].backward()
+
+        model.zero_grad()
+        allocated = allocated_by(backward, setting)[-1]
+        # Some are parts of one allocation.
+        gradients = {
+            p.grad.untyped_storage().data_ptr(): p.grad.untyped_storage().nbytes()
+            for p in model.parameters()
+            if p.grad is not None
+        }
+        left[name] = allocated - sum(gradients.values())
+        model.zero_grad()
+    return left, {}
 
 
 # name: (how to measure it, unit, units in what is measured)
@@ -332,6 +363,7 @@ METRICS = {
     'training step': (measure_training, 'ms', 1e-3),
     'kept for backward': (measure_kept, 'MB', 1e6),
     'peak memory': (measure_peak, 'MB', 1e6),
+    'left after backward': (measure_left, 'MB', 1e6),
 }
 
 

@@ -162,12 +162,17 @@ def test_checkpoint_that_is_reentrant():
     torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize('impl', ['reference', 'fused'])
+@pytest.mark.parametrize(
+    'impl', ['reference', 'fused', pytest.param('compiled', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('training', [True, False])
 def test_nothing_outlives_the_backward_pass(impl, training):
     """While the loss is still there, e.g. through the optimizer's step."""
-    block = Block(impl).train(training)
-    hidden = block.conv(torch.randn(4, 3, 9, 7))
+    assert_nothing_outlives(Block(impl).train(training))
+
+
+def assert_nothing_outlives(block, device='cpu'):
+    hidden = block.conv(torch.randn(4, 3, 9, 7, device=device))
     normed = block.norm(hidden)
     out = block.attention(normed)
     alive = [weakref.ref(t) for t in (hidden, normed, out)]

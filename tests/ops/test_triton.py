@@ -20,6 +20,8 @@ from aia_mmaction.ops.library import reference_attention
 from aia_mmaction.ops.parity import deviations
 from aia_mmaction.ops.triton import attention, kernels
 
+from .test_recompute import Block, assert_nothing_outlives
+
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 runs_kernels = pytest.mark.skipif(
@@ -482,3 +484,10 @@ def test_default_on_cuda():
         'auto', random(2, 3, 4, 5, 6), list(CinST().to(DEVICE).children())
     )
     assert path == 'triton'
+
+
+@runs_kernels
+@pytest.mark.parametrize('training', [True, False])
+def test_nothing_outlives_the_backward_pass(training):
+    block = Block('triton').to(DEVICE).train(training)
+    assert_nothing_outlives(block, DEVICE)

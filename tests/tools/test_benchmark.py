@@ -53,6 +53,8 @@ def test_network(tmp_path):
     # What is exact on any machine
     plain, reference, auto = (row['kept for backward ratio'] for row in rows)
     assert plain == 1 < auto < reference
+    # The loss itself: four bytes
+    assert [row['left after backward (MB)'] for row in rows] == [4e-6] * 3
     assert '| tsn_r18_cinst_motion-pairs' in printed
     assert picture.read_bytes()[:4] == b'\x89PNG'
 
