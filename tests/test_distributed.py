@@ -7,8 +7,10 @@ import sys
 
 import pytest
 import torch
+import torch.distributed.fsdp
 
 from .conftest import HALF_RESNET18, REPO, fresh, mmaction2, run
+from .preloaded import run_code
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +112,48 @@ def test_same_metric(runs, motion_pairs):
     ]
     assert accuracies[0] and accuracies[0] == accuracies[1]
     assert '[4/4]' in one and '[2/2]' in two
+
+
+FULLY_SHARD = """
+import copy, sys
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from aia_mmaction import AIAResNet
+
+def work(rank):
+    store = dist.FileStore('store', 2)
+    dist.init_process_group('gloo', store=store, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    network = AIAResNet(
+        depth=18, num_segments=2, num_stages=2, strides=(1, 2), dilations=(1, 1),
+        out_indices=(1,), norm_eval=False, pretrained=None).double().train()
+    twin = copy.deepcopy(network)
+    mesh = init_device_mesh('cpu', (2,))
+    for block in [*network.layer1, *network.layer2]:
+        fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+    x = torch.randn(4, 3, 24, 32).double()
+    for _ in range(2):
+        for model in (network, twin):
+            model.zero_grad()
+            model(x).square().mean().backward()
+    for parameter, other in zip(network.parameters(), twin.parameters()):
+        assert type(parameter).__name__ == 'DTensor'
+        torch.testing.assert_close(parameter.grad.full_tensor(), other.grad)
+    dist.barrier()
+
+if __name__ == '__main__':
+    mp.start_processes(work, (), 2, start_method='fork')
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.distributed.fsdp, 'fully_shard'), reason='later than this torch'
+)
+def test_fully_shard(tmp_path):
+    """FSDP2: gradients equal those of the network as it is."""
+    code, log = run_code(FULLY_SHARD, tmp_path, {})
+    assert code == 0, log

@@ -36,6 +36,7 @@ CORE = [
     'tests/test_commands.py::TestMainJob',
     'tests/test_commands.py::test_training_run',
     'tests/test_commands.py::test_amp',
+    'tests/test_distributed.py::test_fully_shard',
     'tests/test_kill_and_resume.py',
     'tests/tools/test_export.py',
 ]

@@ -1,14 +1,13 @@
 """What a backbone with attention does differently from MMAction2's.
 
-It is attached to the instance, so that it holds for the registered backbones
-and for any model object alike. Partials of functions on module level survive
-copying and pickling.
+It is attached to the object, so that it holds for the registered backbones and
+for any other model alike.
 """
 
 import copy
 import logging
-from functools import partial
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Optional, Set, cast
 
 from mmengine.logging import print_log
 from torch import nn
@@ -20,50 +19,80 @@ from .num_segments import check_num_segments
 from .places import attention_layers, restore_hooks, unused_places
 
 
+class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[misc]
+    """Mixin of the class that :func:`attach_behaviour` gives a backbone.
+
+    Not methods on the instance, which would keep the model in a reference
+    cycle: deleted, it would keep its memory until the garbage collector runs.
+    """
+
+    plain_class: type  # that of the backbone before
+    # Of the last checkpoint; None if there was none
+    missing_attention: Optional[Set[str]]
+
+    def init_weights(self, *args, **kwargs) -> None:
+        """Initialise the backbone and leave the attention its own weights."""
+        # In training this comes before a resumed run brings its own config.
+        check_num_segments(self, training=True)
+        layers = attention_layers(self)
+        initial = [copy.deepcopy(layer.state_dict()) for _, layer in layers]
+        self.missing_attention = None
+        # Some of MMAction2's backbones load ImageNet weights strictly.
+        self.may_miss_attention = True
+        try:
+            if hasattr(super(), 'init_weights'):  # torchvision has none
+                super().init_weights(*args, **kwargs)
+        finally:
+            self.may_miss_attention = False
+        # 3-D networks re-initialise every Conv3d below them. What a checkpoint
+        # did not bring gets its initial value again.
+        missing = self.missing_attention
+        for (name, layer), state in zip(layers, initial):
+            for key, tensor in layer.state_dict().items():
+                if missing is None or f'{name}.{key}' in missing:
+                    tensor.copy_(state[key])
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What ``Recognizer2D`` asks its backbone for ``max_testing_views``."""
+        return getattr(self, name, default)
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode; the loops do it before their first iteration."""
+        check_num_segments(self, training=mode)
+        restore_hooks(self)
+        super().train(mode)
+        return self  # MMAction2's ResNet returns None
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        # Pickle looks for a class by its name, which finds the plain one.
+        _, _, *state = cast(tuple, super().__reduce_ex__(protocol))
+        return (_new, (self.plain_class,), *state)
+
+
+@lru_cache(maxsize=None)
+def _class_with_attention(plain: Any) -> type:
+    members = dict(
+        plain_class=plain, __module__=plain.__module__, __qualname__=plain.__qualname__
+    )
+    return type(plain.__name__, (WithAttention, plain), members)
+
+
+def _new(plain: Any) -> Any:
+    backbone = plain.__new__(plain)
+    backbone.__class__ = _class_with_attention(plain)
+    return backbone
+
+
 def attach_behaviour(backbone: Any) -> None:
     """Attach all of it, once per backbone."""
-    backbone.init_weights = partial(_init_weights, backbone)
-    backbone.train = partial(_train, backbone)
-    if not hasattr(backbone, 'get'):  # Recognizer2D with max_testing_views
-        backbone.get = partial(_get, backbone)
+    backbone.__class__ = _class_with_attention(type(backbone))  # type: ignore[arg-type]
     backbone.register_forward_pre_hook(_check_input)
     backbone.register_forward_hook(_warn_of_unused_attention)
+    if hasattr(backbone, 'register_load_state_dict_pre_hook'):
+        backbone.register_load_state_dict_pre_hook(_note_prefix)
+    else:  # torch < 2.5
+        backbone._register_load_state_dict_pre_hook(_note_prefix, with_module=True)
     backbone.register_load_state_dict_post_hook(_log_missing_attention)
-
-
-def _init_weights(backbone: Any, *args, **kwargs) -> None:
-    """Initialise the backbone and leave the attention its own weights."""
-    # In training this comes before a resumed run brings its own config.
-    check_num_segments(backbone, training=True)
-    layers = attention_layers(backbone)
-    initial = [copy.deepcopy(layer.state_dict()) for _, layer in layers]
-    backbone.missing_attention = None
-    # Some of MMAction2's backbones load ImageNet weights strictly.
-    backbone.may_miss_attention = True
-    try:
-        if hasattr(type(backbone), 'init_weights'):  # torchvision has none
-            type(backbone).init_weights(backbone, *args, **kwargs)
-    finally:
-        backbone.may_miss_attention = False
-    # 3-D networks re-initialise every Conv3d below them. What a checkpoint did
-    # not bring gets its initial value again.
-    missing = backbone.missing_attention
-    for (name, layer), state in zip(layers, initial):
-        if missing is not None:
-            state = {k: v for k, v in state.items() if f'{name}.{k}' in missing}
-        layer.load_state_dict(state, strict=False)
-
-
-def _get(backbone: nn.Module, name: str) -> Any:
-    return getattr(backbone, name, None)
-
-
-def _train(backbone: Any, mode: bool = True) -> nn.Module:
-    """Set the mode; the loops do it before their first iteration."""
-    check_num_segments(backbone, training=mode)
-    restore_hooks(backbone)
-    type(backbone).train(backbone, mode)
-    return backbone  # MMAction2's ResNet returns None
 
 
 def _check_input(backbone: nn.Module, args: tuple) -> None:
@@ -89,7 +118,11 @@ def _warn_of_unused_attention(backbone: Any, args: tuple, output: Any) -> None:
         )
 
 
-def _log_missing_attention(backbone: Any, incompatible_keys) -> None:
+def _note_prefix(backbone: Any, state_dict: dict, prefix: str, *args) -> None:
+    backbone.prefix_when_loaded = prefix
+
+
+def _log_missing_attention(backbone: Any, incompatible_keys: Any) -> None:
     """Say in one line that a plain checkpoint came without attention."""
     keys = {key for key in backbone.state_dict() if 'num_batches_tracked' not in key}
     own = {
@@ -97,14 +130,13 @@ def _log_missing_attention(backbone: Any, incompatible_keys) -> None:
         for name, layer in attention_layers(backbone)
         for key in layer.state_dict()
     } & keys
-    # Missing keys carry the prefix of the model that the backbone is part of,
-    # and some are of its other parts.
-    missing = incompatible_keys.missing_keys
-    absent = [key for key in missing if key.endswith(tuple(own))]
-    others = [key for key in missing if key.endswith(tuple(keys - own))]
+    # Missing keys are of all the model that the backbone is part of.
+    prefix, missing = backbone.prefix_when_loaded, incompatible_keys.missing_keys
+    of_backbone = {k[len(prefix) :] for k in missing if k.startswith(prefix)} & keys
+    absent, others = of_backbone & own, of_backbone - own
     backbone.missing_attention = absent
     if getattr(backbone, 'may_miss_attention', False):
-        missing[:] = [key for key in missing if key not in absent]
+        missing[:] = [key for key in missing if key[len(prefix) :] not in absent]
     if absent:
         print_log(
             f'{type(backbone).__name__}: {len(absent)} of {len(own)} keys of '

@@ -62,6 +62,13 @@ PRIVATE_NAMES = (
         'layers take the reference, which calls them, and log that',
     ),
     PrivateName(
+        'torch.nn.Module',
+        ('_register_load_state_dict_pre_hook',),
+        'counting the keys that a checkpoint lacks',
+        'not needed',
+        only='torch < 2.5',
+    ),
+    PrivateName(
         'torch.Tensor',
         ('_version',),
         'keeping what the norm before an attention layer keeps, not its input',

@@ -191,6 +191,18 @@ class TestSlowFast:
         assert len(layers) == 16
         assert all(name.startswith(f'{pathway}_path') for name, _ in layers)
 
+    def test_missing_keys_of_each_pathway(self, capfd):
+        model = build(self.name)
+        state = {k: v for k, v in model.state_dict().items() if 'slow_path' not in k}
+        model.load_state_dict(state, strict=False)
+        lines = [
+            line
+            for line in ''.join(capfd.readouterr()).splitlines()
+            if 'keys of the attention are not in the checkpoint' in line
+        ]
+        # Of the slow one; nothing is missing of the fast one.
+        assert len(lines) == 1
+
     def test_unknown_pathway(self):
         plugins = [dict(cfg=dict(type='CinST'), pathways=('medium',))]
         with pytest.raises(ValueError, match='pathways out of slow, fast'):

@@ -1,12 +1,16 @@
 """What MMAction2's backbones can do, they do with attention inside."""
 
 import copy
+import gc
+import pickle
+import weakref
 
 import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -225,3 +229,41 @@ def test_max_testing_views():
         model.test_cfg = ConfigDict(max_testing_views=4)
         got, _ = model.extract_feat(clips, test_mode=True)
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize('name', slow_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
+def test_activation_checkpointing_of_mmengine(name):
+    """``activation_checkpointing = ['backbone.layer1', ...]`` in a config."""
+    model = build_aia(name, norm_eval=False).double().train()
+    twin = copy.deepcopy(model)
+    turn_on_activation_checkpointing(twin, ['layer1', 'layer3.0'])
+    x = make_input(name).double()
+    for network in (model, twin):
+        network(x).square().mean().backward()
+    for (key, parameter), other in zip(model.named_parameters(), twin.parameters()):
+        torch.testing.assert_close(other.grad, parameter.grad, msg=key)
+
+
+def test_a_deleted_model_is_gone_at_once():
+    """And its memory with it, not at the next garbage collection."""
+    model = build_aia('tsm')
+    parameter = weakref.ref(next(model.parameters()))
+    gc.disable()
+    try:
+        del model
+        assert parameter() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    'how', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_copies_are_on_their_own(how):
+    model = build_aia('tsn')
+    other = how(model)
+    del model
+    gc.collect()
+    assert other.train(False) is other and not other.training
+    assert other.get('num_segments') == 4
+    other.init_weights()

@@ -4,5 +4,11 @@ import torch
 collect_ignore = (
     []
     if hasattr(torch.library, 'custom_op')
-    else ['test_dispatch.py', 'test_paths.py', 'test_recompute.py', 'test_triton.py']
+    else [
+        'test_dispatch.py',
+        'test_paths.py',
+        'test_recompute.py',
+        'test_self_check.py',
+        'test_triton.py',
+    ]
 )

@@ -15,6 +15,8 @@ from aia_mmaction.ops import dispatch, recompute
 from aia_mmaction.repairs import checkpoints, private_names
 from aia_mmaction.repairs.private_names import MARKS, PRIVATE_NAMES
 
+from ..conftest import needs_fast_paths
+
 FILES = sorted(Path(aia_mmaction.__path__[0]).rglob('*.py'))
 NAMES = {name for entry in PRIVATE_NAMES for name in entry.names} | set(MARKS)
 OWNERS = ' '.join(e.owner for e in PRIVATE_NAMES if isinstance(e.owner, str))
@@ -112,6 +114,7 @@ class TestWithout:
         del module._backward_pre_hooks
         assert dispatch.has_hooks(module)
 
+    @needs_fast_paths
     def test_saved_tensors(self, monkeypatch):
         monkeypatch.setattr(
             recompute, '_NORMS', {'NativeBatchNormBackward0': '_saved_gone'}
