@@ -42,6 +42,11 @@ setup(
     package_data={'aia_mmaction': ['py.typed', 'datasets/labels/*.txt']},
     cmdclass={'build_py': build_py_with_mim},
     python_requires='>=3.8',
+    # Those of `make test-versions`
+    classifiers=[
+        'License :: OSI Approved :: Apache Software License',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in range(8, 14)),
+    ],
     # mmcv and mmcv-lite own the same folder, so neither is named here: the
     # user has one of them, or takes it with an extra.
     install_requires=[

@@ -32,8 +32,9 @@ if not _imported_for_the_doctor():
 
     check_requirements()
 
-    from .repairs import apply_repairs
+    from .repairs import apply_repairs, log_untested
 
+    log_untested()
     apply_repairs()
 
     from .backbones import (

@@ -14,6 +14,7 @@ from pkgutil import iter_modules
 from typing import Dict, List, Set
 
 from .repair import Repair
+from .requirements import find_untested
 
 DISABLE_VARIABLE = 'AIA_MMACTION_DISABLE_REPAIRS'
 
@@ -76,3 +77,12 @@ def apply_repairs() -> List[str]:
             logger='current',
         )
     return made
+
+
+def log_untested() -> None:
+    """Say in one line what is installed in a version that was not tested."""
+    from mmengine.logging import print_log
+
+    untested = ', '.join(find_untested())
+    if untested:
+        print_log(f'aia_mmaction was not tested with {untested}.', logger='current')

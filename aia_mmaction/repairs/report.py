@@ -1,13 +1,15 @@
 """What the doctor finds and does."""
 
 import platform
+import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Iterator, List, Tuple, Union
 
 from . import DISABLE_VARIABLE, all_repairs, disabled_repairs
 from .on_disk import Edit, NewFiles
 from .private_names import gone
-from .requirements import Problem, find_missing, installed, release
+from .requirements import Problem, find_missing, find_untested, installed, release
 
 PACKAGES = (
     'torch',
@@ -40,10 +42,11 @@ def find_problems() -> Iterator[Problem]:
             'decord is not installed: no video file can be read',
             'pip install decord, or eva-decord on macOS',
         )
-    if not find_spec('pkg_resources'):
+    error = _error_of_pkg_resources()
+    if error:
         yield Problem(
-            "no pkg_resources: mim and _base_='mmaction::...' fail",
-            'pip install "setuptools<81"',
+            f"no pkg_resources ({error}): mim and _base_='mmaction::...' fail",
+            'pip install "setuptools>=66.1,<81"',
         )
     if installed('openmim') and not (
         find_spec('pip') and find_spec('pip._vendor.pkg_resources')
@@ -60,6 +63,16 @@ def find_problems() -> Iterator[Problem]:
     for change in _changes():
         if not change.for_tools and change.is_missing():
             yield Problem(change.symptom, _FIX)
+
+
+def _error_of_pkg_resources() -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # it is deprecated
+            import_module('pkg_resources')
+    except Exception as error:  # setuptools < 66.1 fails in Python 3.12
+        return f'{type(error).__name__}: {error}'
+    return ''
 
 
 def find_limits() -> Iterator[Problem]:
@@ -112,6 +125,9 @@ def report() -> Tuple[str, bool]:
     problems = list(find_problems())
     lines = [f'python {platform.python_version()} on {platform.platform()}']
     lines += [f'{p} {installed(p) or "not installed"}' for p in PACKAGES]
+    untested = ', '.join(find_untested())
+    if untested:
+        lines.append(f'not tested with {untested}')
     repaired = []
     if not list(find_missing()):
         try:

@@ -6,6 +6,7 @@ imports fail.
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from platform import python_version
 from typing import Iterator, NamedTuple, Optional, Tuple
 
 # module: (distribution, lowest version, first version that is too new)
@@ -14,6 +15,15 @@ REQUIRED = {
     # Older ones fail with the yapf that pip installs beside them.
     'mmengine': ('mmengine', '0.10.4', '1.0.0'),
     'mmaction': ('mmaction2', '1.2.0', '1.3.0'),
+}
+
+# What `make test-versions` ran: the first two numbers of versions.
+TESTED = {
+    'Python': ('3.8', '3.9', '3.10', '3.11', '3.12', '3.13'),
+    'torch': ('2.1', '2.4', '2.5', '2.6', '2.7', '2.8', '2.9', '2.13', '2.14'),
+    'mmengine': ('0.10', '0.11'),
+    'mmaction2': ('1.2',),
+    'mmcv-lite': ('2.0', '2.1'),
 }
 
 
@@ -68,6 +78,16 @@ def find_missing() -> Iterator[Problem]:
             'it, is not installed',
             'pip install importlib_metadata',
         )
+
+
+def find_untested() -> Iterator[str]:
+    """What is installed in a version that :data:`TESTED` does not have."""
+    for name, tested in TESTED.items():
+        got = python_version() if name == 'Python' else installed(name)
+        if name == 'mmcv-lite':
+            got = installed('mmcv') or got
+        if got and '.'.join(got.split('.')[:2]) not in tested:
+            yield f'{name} {got} (tested: {", ".join(tested)})'
 
 
 def check_requirements() -> None:

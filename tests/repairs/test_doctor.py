@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from aia_mmaction import repairs
 from aia_mmaction.repairs import report, requirements
 
 from ..conftest import run, stack_as_installed
@@ -129,7 +130,6 @@ def test_missing_requirements(monkeypatch, versions, what, remedy):
 @pytest.mark.parametrize(
     'missing, remedy',
     [
-        ('pkg_resources', 'pip install "setuptools<81"'),
         ('pip._vendor.pkg_resources', 'pip install "pip<25"'),
         ('pip', 'pip install "pip<25"'),
         ('decord', 'pip install decord'),
@@ -139,6 +139,30 @@ def test_missing_for_tools(monkeypatch, missing, remedy):
     installed_as(monkeypatch, {missing: None})
     assert any(remedy in p.remedy for p in report.find_problems())
     requirements.check_requirements()  # importing works
+
+
+@pytest.mark.parametrize('error', [ImportError, AttributeError])
+def test_setuptools_that_fails(monkeypatch, error):
+    """Without pkg_resources, or too old for this Python."""
+
+    def import_module(name):
+        raise error(name)
+
+    monkeypatch.setattr(report, 'import_module', import_module)
+    problem = next(p for p in report.find_problems() if 'pkg_resources' in p.what)
+    assert error.__name__ in problem.what
+    assert problem.remedy == 'pip install "setuptools>=66.1,<81"'
+
+
+def test_untested_versions(monkeypatch, capfd):
+    repairs.log_untested()
+    assert 'not tested' not in ''.join(capfd.readouterr())
+    installed_as(monkeypatch, {'torch': '2.99.0', 'mmengine': '0.12.0'})
+    repairs.log_untested()
+    log = ''.join(capfd.readouterr())
+    assert log.count('aia_mmaction was not tested with torch 2.99.0 (tested: 2.1') == 1
+    assert 'mmengine 0.12.0' in log
+    assert 'not tested with torch 2.99.0' in report.report()[0]
 
 
 def test_both_mmcv(monkeypatch):
