@@ -123,6 +123,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from aia_mmaction import AIAResNet
 
+def shard(network, *parts):
+    mesh = init_device_mesh('cpu', (2,))
+    for part in [*parts, network]:
+        fully_shard(part, mesh=mesh)
+    return network
+
 def work(rank):
     store = dist.FileStore('store', 2)
     dist.init_process_group('gloo', store=store, rank=rank, world_size=2)
@@ -131,10 +137,12 @@ def work(rank):
         depth=18, num_segments=2, num_stages=2, strides=(1, 2), dilations=(1, 1),
         out_indices=(1,), norm_eval=False, pretrained=None).double().train()
     twin = copy.deepcopy(network)
-    mesh = init_device_mesh('cpu', (2,))
-    for block in [*network.layer1, *network.layer2]:
-        fully_shard(block, mesh=mesh)
-    fully_shard(network, mesh=mesh)
+    try:
+        shard(torch.nn.Linear(2, 2))(torch.ones(1, 2))
+    except AttributeError as error:
+        print('not on CPUs:', error, flush=True)
+        return
+    shard(network, *network.layer1, *network.layer2)
     x = torch.randn(4, 3, 24, 32).double()
     for _ in range(2):
         for model in (network, twin):
@@ -157,3 +165,5 @@ def test_fully_shard(tmp_path):
     """FSDP2: gradients equal those of the network as it is."""
     code, log = run_code(FULLY_SHARD, tmp_path, {})
     assert code == 0, log
+    if 'not on CPUs:' in log:  # of torch 2.6
+        pytest.skip('fully_shard fails for any network')

@@ -313,7 +313,10 @@ class TestCompiled:
             return graph.forward
 
         compile_layers_with(backend, monkeypatch)
-        monkeypatch.setattr(torch._dynamo.config, 'cache_size_limit', 2)
+        config = torch._dynamo.config
+        newer = hasattr(config, 'recompile_limit')  # than torch 2.5
+        limit = 'recompile_limit' if newer else 'cache_size_limit'
+        monkeypatch.setattr(config, limit, 2)
         layers = nn.Sequential(*(ChannelContext(impl='compiled') for _ in range(3)))
         sizes = range(2, 6)
         for size in sizes:
