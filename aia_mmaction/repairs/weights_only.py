@@ -27,6 +27,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 from urllib.parse import urlparse
 from urllib.request import url2pathname
+from warnings import catch_warnings, simplefilter
 
 from .on_disk import Edit
 from .repair import Repair
@@ -261,7 +262,7 @@ _TORCH = _LoadingData('torch')
 # Whether it holds
 
 _heard = local()
-_sound: list = []  # loaders that were tried
+_sound: list = []  # what was tried: torch.load, and loaders with that
 
 
 def _sing() -> None:
@@ -290,7 +291,8 @@ def _runs_code(load_canary: Callable[[], Any]) -> bool:
         load_canary()
     except Exception:  # refused, or a loader of something else
         pass
-    return _heard.song
+    heard, _heard.song = _heard.song, False
+    return heard
 
 
 @contextmanager
@@ -314,17 +316,19 @@ def _canary_file() -> Iterator[str]:
 
 def _try_loader(loader: Callable, filename: str) -> None:
     """Refuse a loader of MMEngine that runs the code in a checkpoint."""
+    import torch
     from mmengine.dist import get_world_size
 
     is_url = '://' in filename
+    tried = loader, torch.load
     # Loaders of URLs wait for the other processes, which an error would hang.
-    if loader in _sound or (is_url and get_world_size() > 1):
+    if tried in _sound or (is_url and get_world_size() > 1):
         return
     with _canary_file() as path:
         name = Path(path).as_uri() if is_url else path
         if _runs_code(lambda: loader(name, 'cpu')):
             raise _running_code(loader)
-    _sound.append(loader)
+    _sound.append(tried)
 
 
 def _running_code(loader: Callable) -> RuntimeError:
@@ -345,7 +349,8 @@ def _runs_code_or_refuses_data() -> bool:
     from mmengine.logging import HistoryBuffer
     from mmengine.runner.checkpoint import load_from_http, load_from_local
 
-    with _canary_file() as path, TemporaryDirectory() as folder:
+    with _canary_file() as path, TemporaryDirectory() as folder, catch_warnings():
+        simplefilter('ignore')  # of PyTorch, that it runs code
         if _runs_code(lambda: load_from_local(path, 'cpu')):
             return True
         state = Path(folder, 'state.pth')

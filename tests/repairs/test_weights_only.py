@@ -250,6 +250,22 @@ def load_from_local(filename, map_location):
         with pytest.raises(pickle.UnpicklingError):
             load_from(str(hostile))
 
+    def test_replaced_torch_load_of_another_loader(self, hostile, loaders, monkeypatch):
+        """A loader that was sound with PyTorch's own."""
+        original = torch.load
+
+        def load_from_elsewhere(filename, map_location):
+            return torch.load(filename, map_location, weights_only=True)
+
+        CheckpointLoader.register_scheme('', load_from_elsewhere, force=True)
+        with pytest.raises(pickle.UnpicklingError):
+            load_from(str(hostile))
+        monkeypatch.setattr(
+            torch, 'load', lambda f, *a, **k: original(f, weights_only=False)
+        )
+        with pytest.raises(RuntimeError, match='got .*load_from_elsewhere, which runs'):
+            load_from(str(hostile))
+
     def test_nobody_else_sees_it(self, hostile, loaders):
         """A thread that loads its own files beside it, say."""
         seen = []
