@@ -32,9 +32,9 @@ if not _imported_for_the_doctor():
 
     check_requirements()
 
-    from .repairs import apply_repairs, log_untested
+    from .repairs import apply_repairs, log_doubts
 
-    log_untested()
+    log_doubts()
     apply_repairs()
 
     from .backbones import (

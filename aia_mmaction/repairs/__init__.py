@@ -10,9 +10,11 @@ changes.
 import os
 from functools import lru_cache
 from importlib import import_module
+from logging import WARNING
 from pkgutil import iter_modules
 from typing import Dict, List, Set
 
+from .private_names import find_gone
 from .repair import Repair
 from .requirements import find_untested
 
@@ -79,10 +81,14 @@ def apply_repairs() -> List[str]:
     return made
 
 
-def log_untested() -> None:
-    """Say in one line what is installed in a version that was not tested."""
+def log_doubts() -> None:
+    """Say in a line each which versions were not tested, and which private names
+    of other packages are gone.
+    """
     from mmengine.logging import print_log
 
     untested = ', '.join(find_untested())
     if untested:
         print_log(f'aia_mmaction was not tested with {untested}.', logger='current')
+    for what, instead in find_gone():
+        print_log(f'aia_mmaction: {what}: {instead}.', logger='current', level=WARNING)

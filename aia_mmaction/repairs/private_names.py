@@ -172,7 +172,7 @@ MARKS = {
 }
 
 
-def gone() -> Iterator[Problem]:
+def find_gone() -> Iterator[Problem]:
     """What this installation no longer has, and what becomes of it."""
     for entry in PRIVATE_NAMES:
         if not entry.only and entry.missing():

@@ -8,7 +8,7 @@ from typing import Iterator, List, Tuple, Union
 
 from . import DISABLE_VARIABLE, all_repairs, disabled_repairs
 from .on_disk import Edit, NewFiles
-from .private_names import gone
+from .private_names import find_gone
 from .requirements import Problem, find_missing, find_untested, installed, release
 
 PACKAGES = (
@@ -132,7 +132,7 @@ def report() -> Tuple[str, bool]:
     if not list(find_missing()):
         try:
             repaired = list(find_repairs())
-            problems += gone()
+            problems += find_gone()
         except Exception as error:  # e.g. a broken package that MMAction2 imports
             problems.append(
                 Problem(

@@ -155,10 +155,10 @@ def test_setuptools_that_fails(monkeypatch, error):
 
 
 def test_untested_versions(monkeypatch, capfd):
-    repairs.log_untested()
+    repairs.log_doubts()
     assert 'not tested' not in ''.join(capfd.readouterr())
     installed_as(monkeypatch, {'torch': '2.99.0', 'mmengine': '0.12.0'})
-    repairs.log_untested()
+    repairs.log_doubts()
     log = ''.join(capfd.readouterr())
     assert log.count('aia_mmaction was not tested with torch 2.99.0 (tested: 2.1') == 1
     assert 'mmengine 0.12.0' in log

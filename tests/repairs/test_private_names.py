@@ -12,7 +12,7 @@ from mmengine.hooks import CheckpointHook
 import aia_mmaction
 from aia_mmaction.layers import CinST
 from aia_mmaction.ops import dispatch, recompute
-from aia_mmaction.repairs import checkpoints, private_names
+from aia_mmaction.repairs import checkpoints, log_doubts, private_names
 from aia_mmaction.repairs.private_names import MARKS, PRIVATE_NAMES
 
 from ..conftest import needs_fast_paths
@@ -92,11 +92,15 @@ def test_every_listed_name_is_there(entry):
     assert not entry.missing()
 
 
-def test_the_doctor_names_what_is_gone(monkeypatch):
-    assert not list(private_names.gone())
+def test_what_is_gone_is_said(monkeypatch, capfd):
+    assert not list(private_names.find_gone())
     monkeypatch.delattr(CheckpointHook, '_save_best_checkpoint')
-    (problem,) = private_names.gone()
+    (problem,) = private_names.find_gone()
     assert problem.what.startswith('no _save_best_checkpoint, for deleting')
+    log_doubts()
+    log = ''.join(capfd.readouterr())
+    assert 'no _save_best_checkpoint, for deleting the oldest' in log
+    assert 'a run that is killed may lose both' in log
 
 
 class TestWithout:
