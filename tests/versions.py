@@ -115,8 +115,9 @@ def fingerprint() -> str:
 
 
 def is_up_to_date(row: Row) -> bool:
-    """Whether the row was run with this package."""
-    return row.file.exists() and f'source {fingerprint()}' in row.file.read_text()
+    """Whether the row was run with this package, and nothing failed."""
+    text = row.file.read_text() if row.file.exists() else ''
+    return f'source {fingerprint()}' in text and 'failed' not in text
 
 
 def call(*command, log: Path, **kwargs) -> str:

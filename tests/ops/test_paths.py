@@ -313,15 +313,14 @@ class TestCompiled:
             return graph.forward
 
         compile_layers_with(backend, monkeypatch)
-        config = torch._dynamo.config
-        newer = hasattr(config, 'recompile_limit')  # than torch 2.5
-        limit = 'recompile_limit' if newer else 'cache_size_limit'
-        monkeypatch.setattr(config, limit, 2)
         layers = nn.Sequential(*(ChannelContext(impl='compiled') for _ in range(3)))
         sizes = range(2, 6)
-        for size in sizes:
-            x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
-            layers(x).square().sum().backward()
+        newer = hasattr(torch._dynamo.config, 'recompile_limit')  # than torch 2.5
+        limit = 'recompile_limit' if newer else 'cache_size_limit'
+        with torch._dynamo.config.patch(**{limit: 2}):
+            for size in sizes:
+                x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
+                layers(x).square().sum().backward()
         assert len(compilations) == 2 * len(sizes)
 
 
