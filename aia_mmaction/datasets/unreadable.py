@@ -15,13 +15,20 @@ from typing import Dict, List, Optional
 import numpy as np
 from mmaction.datasets.transforms import DecordDecode, DecordInit, RawFrameDecode
 from mmaction.registry import TRANSFORMS
+from mmengine.fileio import FileClient
 from mmengine.logging import print_log
+
+from .video_reader import Video, VideoError
 
 # So many draws at least are what a share is of, or the first broken video
 # would be all of the first draws.
 MIN_DRAWS = 1000
 NAMES_IN_ERROR = 50
 BLANK_SHAPE = 240, 320  # height and width, as Something-Something's
+
+
+class FrameError(ValueError):
+    """The picture of a frame is missing or broken."""
 
 
 class TooManyUnreadable(RuntimeError):
@@ -103,14 +110,20 @@ class ReadableMixin:
         self.failures = Failures() if on_error == 'skip' else None
 
     def transform(self, results: Dict) -> Optional[Dict]:
-        """Read, or do what ``on_error`` says."""
+        """Read, or do what ``on_error`` says.
+
+        What is not about the file is raised as it is, such as a KeyError of a
+        transform that is missing before.
+        """
+        if 'array' in results or 'imgs' in results:  # frames that are there already
+            return results
         if results.get('unreadable'):
             return self._blank(results)
         if self.failures is not None:
             self.failures.draw()
         try:
             return self._decode(results)
-        except Exception as error:
+        except (VideoError, FrameError, OSError) as error:
             name = results.get('filename', results.get('frame_dir'))
             return self._fail(results, name, f'{error}'.strip() or type(error).__name__)
 
@@ -166,12 +179,40 @@ class ReadableMixin:
 
 @TRANSFORMS.register_module()
 class ReadableDecordInit(ReadableMixin, DecordInit):
-    """MMAction2's ``DecordInit``, see :class:`ReadableMixin`."""
+    """MMAction2's ``DecordInit``, see :class:`ReadableMixin`.
+
+    What decord reads wrongly or not at all, PyAV reads; see :class:`.Video`.
+    """
+
+    def _decode(self, results: Dict) -> Dict:
+        filename = results['filename']
+        if not Path(filename).suffix:  # as MMAction2 does
+            filename = f'{filename}.mp4'
+        if self.file_client is None:
+            self.file_client = FileClient(self.io_backend, **self.kwargs)
+        video = Video(self.file_client.get(filename), self.num_threads)
+        results['total_frames'] = len(video)
+        results['video_reader'] = video
+        results['avg_fps'] = video.get_avg_fps()
+        return results
 
 
 @TRANSFORMS.register_module()
 class ReadableDecordDecode(ReadableMixin, DecordDecode):
-    """MMAction2's ``DecordDecode``, see :class:`ReadableMixin`."""
+    """MMAction2's ``DecordDecode``, see :class:`ReadableMixin`.
+
+    Raises:
+        ValueError: For ``mode='efficient'``, which gives other frames than asked.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if self.mode != 'accurate':
+            raise ValueError(
+                f"ReadableDecordDecode: expected mode='accurate', got {self.mode!r}, "
+                "which gives the key frames nearby. Use MMAction2's DecordInit and "
+                'DecordDecode for that.'
+            )
 
 
 @TRANSFORMS.register_module()
@@ -179,6 +220,8 @@ class ReadableRawFrameDecode(ReadableMixin, RawFrameDecode):
     """MMAction2's ``RawFrameDecode``, see :class:`ReadableMixin`."""
 
     def _decode(self, results: Dict) -> Dict:
+        for key in ('frame_dir', 'filename_tmpl', 'modality', 'frame_inds'):
+            results[key]  # a KeyError is not about the file
         try:
             return super()._decode(results)
         except Exception:
@@ -187,8 +230,8 @@ class ReadableRawFrameDecode(ReadableMixin, RawFrameDecode):
                 try:
                     super()._decode(dict(results, frame_inds=np.array([index])))
                 except Exception as error:
-                    name = results['filename_tmpl'].format(
-                        index + results.get('offset', 0)
-                    )
-                    raise ValueError(f'{name}: {error}') from error
+                    number = index + results.get('offset', 0)
+                    of = ('x', number) if results['modality'] == 'Flow' else (number,)
+                    name = results['filename_tmpl'].format(*of)
+                    raise FrameError(f'{name}: {error}') from error
             raise

@@ -19,6 +19,7 @@ PACKAGES = (
     'mmaction2',
     'decord',
     'eva-decord',
+    'av',
     'openmim',
     'importlib_metadata',
     'setuptools',
@@ -77,6 +78,12 @@ def _error_of_pkg_resources() -> str:
 
 def find_limits() -> Iterator[Problem]:
     """What only some tools of MMAction2 miss."""
+    if not installed('av'):
+        yield Problem(
+            'videos that decord does not read, or not in order (cut without '
+            'encoding them again, B-frames in an AVI, AV1, GIF), need PyAV',
+            'pip install av',
+        )
     if not installed('torchvision'):
         yield Problem(
             "pretrained='torchvision://...' needs torchvision",

@@ -5,6 +5,7 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Callable, Dict, Iterable, NamedTuple, Optional
@@ -21,17 +22,30 @@ class Checked(NamedTuple):
 
 
 def check_video(path: Path) -> int:
-    """Decode first, middle and last frame, and return how many there are."""
-    import decord
+    """Decode first, middle and last frame, and return how many there are.
+
+    Raises:
+        ValueError: If not all of it can be read, or it is not sure which of
+            several videos in one file would be.
+    """
+    from aia_mmaction.datasets.video_reader import Video, video_streams
 
     if not path.exists():
         raise FileNotFoundError('missing')
-    reader = decord.VideoReader(str(path), num_threads=1)
-    frames = len(reader)
-    if frames == 0:
-        raise ValueError('no frames')
-    reader.get_batch([0, frames // 2, frames - 1])
-    return frames
+    video = Video(path.read_bytes())
+    video.get_batch([0, len(video) // 2, len(video) - 1])
+    if find_spec('av'):
+        import av
+
+        with av.open(str(path)) as container:
+            streams = len(video_streams(container))
+        if streams > 1:
+            # Which one decord takes is not always the one that players show.
+            raise ValueError(
+                f'{streams} video streams; keep one: ffmpeg -i FILE -map 0:v:0 -c '
+                'copy NEW'
+            )
+    return len(video)
 
 
 def check_frames(folder: Path) -> int:
