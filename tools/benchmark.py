@@ -515,7 +515,9 @@ def environment(setting):
         next(
             (
                 line.partition(':')[2].strip()
-                for line in Path('/proc/cpuinfo').read_text().splitlines()
+                for line in Path('/proc/cpuinfo')
+                .read_text(encoding='utf-8')
+                .splitlines()
                 if line.startswith('model name')
             ),
             'unknown',

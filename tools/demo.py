@@ -40,7 +40,7 @@ def read_curve(work_dir):
     """Validation accuracy after every epoch, over resumed runs too."""
     curve = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding='utf-8').splitlines():
             scalars = json.loads(line)
             if 'acc/top1' in scalars:
                 curve[scalars['step']] = scalars['acc/top1']

@@ -123,7 +123,7 @@ def compare(mean, other, labels, names, count):
 
 
 def evaluate(args):
-    names = list_from_file(args.labels) if args.labels else None
+    names = list_from_file(args.labels, encoding='utf-8-sig') if args.labels else None
     dumps = {str(path): load_dump(path) for path in args.dumps}
     mean = combine(list(dumps.values()), args.weights)
     if mean.labels is None:

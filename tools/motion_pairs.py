@@ -68,21 +68,23 @@ def prepare(args):
         'data/motion_pairs',
         *args.dataset_args,
     )
-    return Path('data/motion_pairs/label_map.txt').read_text().splitlines()
+    return (
+        Path('data/motion_pairs/label_map.txt').read_text(encoding='utf-8').splitlines()
+    )
 
 
 def _check_settings(work_dir, settings):
     """Results of other settings must not be taken for results of these."""
     path = work_dir / 'settings.json'
     if path.exists():
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding='utf-8'))
         if found != settings:
             raise SystemExit(
                 f'{work_dir}: expected results of {settings}, got results of '
                 f'{found}. Choose another --work-dir, or delete this one.'
             )
     work_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings))
+    path.write_text(json.dumps(settings), encoding='utf-8')
 
 
 def train_and_test(config, work_dir, seed, cfg_options):
@@ -110,7 +112,7 @@ def train_and_test(config, work_dir, seed, cfg_options):
             '--resume',
             *options,
         )
-        checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+        checkpoint = (work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
         draft = work_dir / 'draft.pkl'
         run(
             *mim,

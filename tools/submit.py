@@ -73,7 +73,7 @@ def predict(dumps, args):
 
 
 def sthv1(args):
-    labels = list_from_file(args.labels)
+    labels = list_from_file(args.labels, encoding='utf-8-sig')
     ids, scores = predict(args.dumps, args)
     if scores.shape[1] != len(labels):
         raise DumpError(

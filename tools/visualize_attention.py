@@ -244,7 +244,7 @@ def gate_panels(network, args):
 
 
 def draw(args):
-    labels = list_from_file(args.labels) if args.labels else None
+    labels = list_from_file(args.labels, encoding='utf-8-sig') if args.labels else None
     network = Network(args.config, args.checkpoint, args)
     frames, rows = gate_panels(network, args)
     title = f'{args.video.name}: {network.prediction(labels)}'

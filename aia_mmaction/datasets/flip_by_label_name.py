@@ -55,7 +55,7 @@ class FlipByLabelName(Flip):
                 f'file with one class name per line, got {labels!r}, which is '
                 'no file.'
             )
-        names = list_from_file(path)
+        names = list_from_file(path, encoding='utf-8-sig')
         pairs = flip_pairs(names)
         if not pairs:
             raise ValueError(

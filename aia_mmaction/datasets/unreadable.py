@@ -71,9 +71,9 @@ class Failures:
 
     def add(self, name: str) -> List[str]:
         """Add one, and return all so far."""
-        with open(self._list, 'a') as file:
+        with open(self._list, 'a', encoding='utf-8') as file:
             file.write(f'{name}\n')
-        return self._list.read_text().splitlines()
+        return self._list.read_text(encoding='utf-8').splitlines()
 
 
 class ReadableMixin:

@@ -47,7 +47,7 @@ def latest_whole_checkpoint(work_dir: str) -> Optional[str]:
     from mmengine.logging import print_log
 
     pointer = Path(work_dir) / 'last_checkpoint'
-    named = pointer.read_text().strip() if pointer.exists() else ''
+    named = pointer.read_text(encoding='utf-8').strip() if pointer.exists() else ''
     folder = Path(named).parent if named else Path(work_dir)
     # The best ones are without the optimizer.
     saved = sorted(

@@ -85,7 +85,7 @@ class NewFiles(NamedTuple):
         """Whether the folder is ours, to the letter."""
         return all(
             (self.place() / name).is_file()
-            and (self.place() / name).read_text() == text
+            and (self.place() / name).read_text(encoding='utf-8') == text
             for name, text in self.files.items()
         )
 
@@ -95,7 +95,7 @@ class NewFiles(NamedTuple):
         draft = Path(tempfile.mkdtemp(prefix=f'{target.name}.', dir=target.parent))
         try:
             for name, text in self.files.items():
-                (draft / name).write_text(text)
+                (draft / name).write_text(text, encoding='utf-8')
             draft.chmod(0o755)
             os.rename(draft, target)
         except BaseException:

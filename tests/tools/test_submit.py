@@ -51,6 +51,15 @@ def test_sthv1(files, monkeypatch):
     assert (files / 'submission.txt').read_text() == '5;e\n7;b\n'
 
 
+def test_labels_with_a_byte_order_mark(files, monkeypatch):
+    """As Windows writes them, and with letters of all languages."""
+    text = '\ufeffHolding\r\nb\r\nc\r\nd\r\nżółw\r\nf\r\n'
+    (files / 'labels.txt').write_bytes(text.encode())
+    make_dump(files / 'pred.pkl', ['7.webm', '5.webm'], [[1.0, *[0.0] * 5], SCORES[1]])
+    submit(monkeypatch, 'sthv1', 'pred.pkl', '--labels', 'labels.txt')
+    assert (files / 'submission.txt').read_bytes().decode() == '5;żółw\n7;Holding\n'
+
+
 def test_labels_of_another_dataset(files, monkeypatch):
     with pytest.raises(SystemExit, match='expected 6 classes.*got 174'):
         submit(monkeypatch, 'sthv1', 'pred.pkl')

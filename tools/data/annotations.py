@@ -156,7 +156,7 @@ def _find(source: Path, pattern: str) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding='utf-8')
+        return path.read_text(encoding='utf-8-sig')  # with or without its mark
     except UnicodeDecodeError as error:
         raise AnnotationError(
             f'{path}: expected text, got {error}. Download it again.'

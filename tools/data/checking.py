@@ -92,7 +92,7 @@ def check(
             results[name] = known[name][1]
         else:
             todo.append(name)
-    with Progress() as progress, open(journal, 'a') as file:
+    with Progress() as progress, open(journal, 'a', encoding='utf-8') as file:
         file.write('\n')  # the last run may have been stopped within a line
         task = progress.add_task('check', total=len(todo))
         for name, checked in _run(root, todo, function, num_workers):
@@ -147,7 +147,7 @@ def _check_one(function: Callable[[Path], int], path: Path) -> Checked:
 def _read(journal: Path) -> Dict[str, tuple]:
     known = {}
     if journal.exists():
-        for line in journal.read_text().splitlines():
+        for line in journal.read_text(encoding='utf-8').splitlines():
             try:
                 name, stamp, frames, reason = json.loads(line)
             except ValueError:  # cut off in the middle of a line

@@ -143,14 +143,14 @@ def write_video(path, frames):
 
 def write_text(path, lines):
     draft = path.with_name(f'draft_{path.name}')
-    draft.write_text(''.join(f'{line}\n' for line in lines))
+    draft.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
     os.replace(draft, path)
 
 
 def make_split(out, split, num_videos, num_frames, size, seed):
     list_file = out / f'motion_pairs_{split}_list_videos.txt'
     if list_file.exists():  # it is written last
-        found = len(list_file.read_text().splitlines())
+        found = len(list_file.read_text(encoding='utf-8').splitlines())
         if found != num_videos:
             raise SystemExit(
                 f'{list_file}: expected {num_videos} videos, got {found} from '
