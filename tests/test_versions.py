@@ -11,6 +11,8 @@ from .conftest import REPO
 def test_tested_versions_are_those_that_ran():
     ran = {name: set() for name in TESTED}
     for row in versions.ROWS:
+        if not row.file.exists():
+            continue
         head, result, *frozen = row.file.read_text().splitlines()
         assert re.fullmatch(r'# \d+ passed(, \d+ skipped)?', result), row.name
         ran['Python'].add(row.python)
