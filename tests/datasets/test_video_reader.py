@@ -11,7 +11,7 @@ from aia_mmaction.datasets import video_reader
 from aia_mmaction.datasets.unreadable import UnreadableError
 from aia_mmaction.datasets.video_reader import PyAVReader, Video, VideoError
 
-from ..conftest import REPO
+from ..conftest import REPO, slow_but
 from .test_unreadable import dataset, decode
 
 av = pytest.importorskip('av')
@@ -35,7 +35,8 @@ def in_sequence(path):
 
 def can_be_decoded(path):
     try:
-        return bool(in_sequence(path))
+        with av.open(str(path)) as container:
+            return sum(1 for _ in container.decode(container.streams.video[0])) > 0
     except (av.FFmpegError, IndexError):
         return False
 
@@ -50,7 +51,11 @@ def grey(frames):
     return np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]).astype(int)
 
 
-@pytest.mark.parametrize('path', READABLE, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    'path',
+    slow_but([p for p in READABLE if p.parent == HERE], READABLE),
+    ids=lambda p: p.name,
+)
 def test_every_frame(path):
     expected = in_sequence(path)
     video = Video(path.read_bytes())
