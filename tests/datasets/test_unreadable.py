@@ -144,6 +144,50 @@ class TestRawFrames:
             transform(results)
 
 
+class TestWhatIsNotAboutTheFile:
+    """Is raised as it is, whatever is to be done about broken files."""
+
+    @pytest.fixture(params=['raise', 'skip', 'blank'])
+    def read(self, request):
+        def read(transform, **results):
+            config = dict(type=f'Readable{transform}', on_error=request.param)
+            return TRANSFORMS.build(config)(results)
+
+        return read
+
+    def test_folder_of_frames_for_a_video(self, read, tmp_path):
+        with pytest.raises(KeyError, match='filename'):
+            read('DecordInit', frame_dir=str(tmp_path))
+
+    def test_video_for_a_folder_of_frames(self, read, videos):
+        with pytest.raises(KeyError, match='frame_dir'):
+            read('RawFrameDecode', filename=str(videos / GOOD[0]))
+
+    def test_no_frames_were_chosen(self, read, videos):
+        results = read('DecordInit', filename=str(videos / GOOD[0]))
+        with pytest.raises(KeyError, match='frame_inds'):
+            read('DecordDecode', **results)
+
+    def test_frames_that_are_not_there(self, read, videos):
+        results = read('DecordInit', filename=str(videos / GOOD[0]))
+        with pytest.raises(IndexError, match='expected frames 0 to'):
+            read('DecordDecode', **results, frame_inds=np.array([0, 10**6]))
+
+    @pytest.mark.parametrize('key', ['array', 'imgs'])
+    @pytest.mark.parametrize(
+        'transform', ['DecordInit', 'DecordDecode', 'RawFrameDecode']
+    )
+    def test_frames_in_memory(self, read, transform, key):
+        """As MMAction2's long_video_demo and webcam_demo hand them in."""
+        frames = np.zeros((8, 4, 5, 3), np.uint8)
+        assert read(transform, **{key: frames}) == {key: frames}
+
+
+def test_key_frames_are_refused():
+    with pytest.raises(ValueError, match="expected mode='accurate', got 'efficient'"):
+        TRANSFORMS.build(dict(type='ReadableDecordDecode', mode='efficient'))
+
+
 def test_unknown_option():
     with pytest.raises(ValueError, match="'skip', 'raise' or 'blank'"):
         TRANSFORMS.build(dict(type='ReadableDecordInit', on_error='ignore'))

@@ -20,8 +20,6 @@ from aia_mmaction.ops.library import reference_attention
 from aia_mmaction.ops.parity import deviations
 from aia_mmaction.ops.triton import attention, kernels
 
-from .test_recompute import Block, assert_nothing_outlives
-
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 runs_kernels = pytest.mark.skipif(
@@ -489,5 +487,8 @@ def test_default_on_cuda():
 @runs_kernels
 @pytest.mark.parametrize('training', [True, False])
 def test_nothing_outlives_the_backward_pass(training):
+    # Not above: this file is a script, too.
+    from .test_recompute import Block, assert_nothing_outlives
+
     block = Block('triton').to(DEVICE).train(training)
     assert_nothing_outlives(block, DEVICE)
