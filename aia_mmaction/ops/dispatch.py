@@ -162,17 +162,14 @@ def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
     return None
 
 
-_HOOKS = (
-    '_forward_hooks',
-    '_forward_pre_hooks',
-    '_backward_hooks',
-    '_backward_pre_hooks',
-)
-
-
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody wants to see what goes into or out of a module."""
-    return any(getattr(module, name, True) for name in _HOOKS)
+    return bool(
+        getattr(module, '_forward_hooks', True)
+        or getattr(module, '_forward_pre_hooks', True)
+        or getattr(module, '_backward_hooks', True)
+        or getattr(module, '_backward_pre_hooks', True)
+    )
 
 
 def _is_transformed() -> bool:
