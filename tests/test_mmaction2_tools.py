@@ -73,14 +73,22 @@ def work_dir(motion_pairs, tmp_path_factory):
         *TINY,
         cwd=motion_pairs,
     )
+    # As MMAction2's configs are, without the hook that --show-dir needs
+    without_hook = Config.fromfile(CONFIG)
+    del without_hook.default_hooks.visualization
+    without_hook.dump(folder / 'without_hook.py')
     log = mmaction2(
         'test',
-        CONFIG,
+        folder / 'without_hook.py',
         folder / 'epoch_1.pth',
         '--work-dir',
         folder / 'test',
         '--dump',
         folder / 'pred.pkl',
+        '--show-dir',
+        folder / 'shown',
+        '--interval',
+        32,
         '--cfg-options',
         *IN_PROCESS,
         cwd=motion_pairs,
@@ -110,6 +118,23 @@ def tested_accuracy(work_dir):
     }
     assert accuracy['top5'] > 0  # zeros would agree with any failure
     return accuracy
+
+
+def test_show_dir(work_dir, motion_pairs):
+    """The frames that the network got, under the labels."""
+    (folder,) = (work_dir / 'shown').iterdir()
+    assert folder.name == '00000.avi_0'
+    assert len(list(folder.glob('frames_0/*.png'))) == 8
+    cfg = Config.fromfile(CONFIG)
+    sample = Compose(cfg.test_pipeline)(
+        dict(filename=str(motion_pairs / VIDEO), label=0, start_index=0, modality='RGB')
+    )
+    for i in (0, 7):
+        shown = cv2.imread(str(folder / 'frames_0' / f'{i}.png'))[..., ::-1]
+        frame = sample['inputs'][i].permute(1, 2, 0).numpy()
+        assert np.abs(shown[20:].astype(int) - frame[20:]).mean() < 1
+        # A dark box with text
+        assert (shown[:12] < 0.6 * frame[:12] + 3).mean() > 0.4
 
 
 def test_get_flops(motion_pairs):

@@ -15,7 +15,6 @@ from torch import nn
 from aia_mmaction.layers.attention import check_whole_clips
 from aia_mmaction.ops import is_compiling
 
-from .num_segments import check_num_segments
 from .places import attention_layers, restore_hooks, unused_places
 
 
@@ -32,8 +31,6 @@ class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[mis
 
     def init_weights(self, *args, **kwargs) -> None:
         """Initialise the backbone and leave the attention its own weights."""
-        # In training this comes before a resumed run brings its own config.
-        check_num_segments(self, training=True)
         layers = attention_layers(self)
         initial = [copy.deepcopy(layer.state_dict()) for _, layer in layers]
         self.missing_attention = None
@@ -58,7 +55,6 @@ class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[mis
 
     def train(self, mode: bool = True) -> Any:
         """Set the mode; the loops do it before their first iteration."""
-        check_num_segments(self, training=mode)
         restore_hooks(self)
         super().train(mode)
         return self  # MMAction2's ResNet returns None

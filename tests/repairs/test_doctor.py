@@ -35,6 +35,7 @@ def test_report_fix_and_undo(broken, tmp_path):
         tmp_path / 'mmengine' / 'config' / 'utils.py',
         tools / 'deployment' / 'publish_model.py',
         tools / 'convert' / 'reparameterize_model.py',
+        tools / 'test.py',
     ]
     listed = sorted(drn.parent.iterdir())
     texts = [file.read_text() for file in edited]

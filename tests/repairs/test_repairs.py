@@ -195,6 +195,62 @@ for factor, expected in ((-0.1, [155, 35, 95]), (0.1, [25, 85, 145])):
     hue = cv2.cvtColor(jittered.astype(np.uint8), cv2.COLOR_RGB2HSV)[0, :, 0]
     assert abs(hue.astype(int) - expected).max() <= 1, hue
 """,
+    'list_files': """
+from pathlib import Path
+from mmaction.datasets import VideoDataset
+Path('list.txt').write_bytes(b'\\xef\\xbb\\xbfa.mp4\\t1\\r\\n\\r\\n')
+(sample,) = VideoDataset('list.txt', pipeline=[])
+assert (sample['filename'], sample['label']) == ('a.mp4', 1), sample
+""",
+    'unchecked_configs': """
+from pathlib import Path
+from mmengine.runner import FlexibleRunner, Runner
+Path('list.txt').write_text('a.mp4 3')
+for kind in (Runner, FlexibleRunner):
+    runner = kind(
+        dict(type='Recognizer2D', backbone=dict(type='ResNet', depth=18),
+             cls_head=dict(type='TSNHead', num_classes=3, in_channels=512)),
+        work_dir='work', default_scope='mmaction', test_cfg=dict(),
+        test_dataloader=dict(
+            dataset=dict(type='VideoDataset', ann_file='list.txt', indices=1,
+                         pipeline=[dict(type='PackActionInputs')]),
+            batch_size=1, collate_fn=dict(type='pseudo_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False)),
+        test_evaluator=dict(type='AccMetric'))
+    try:
+        runner.test()
+    except ValueError as error:
+        assert 'expected labels from 0 to 2' in str(error), error
+    else:
+        raise AssertionError('it was tested')
+""",
+    'show_dir': """
+import torch
+from types import SimpleNamespace
+from mmaction.engine.hooks import VisualizationHook
+from mmaction.structures import ActionDataSample
+from mmaction.visualization import ActionVisualizer
+texts = []
+class Visualizer(ActionVisualizer):
+    def draw_texts(self, text, **kwargs):
+        texts.append(text)
+visualizer = Visualizer.get_instance('a')
+visualizer.dataset_meta = dict(classes=['up', 'down', 'left'])
+hook = VisualizationHook(enable=True, interval=1, out_dir='shown')
+sample = ActionDataSample().set_gt_label(2).set_pred_label(0)
+sample.set_pred_score(torch.tensor([0.7, 0.1, 0.2]))
+for inputs in (torch.zeros(2, 3, 4, 5), torch.zeros(3, 3, 2, 4, 5)):
+    hook.after_test_iter(
+        SimpleNamespace(visualizer=visualizer), 0, dict(inputs=[inputs]), [sample])
+assert len(texts) == 4
+for text in texts:
+    assert 'Ground truth: 2 (left)' in text, text
+    assert 'Prediction: 0, 0.70 (up)' in text, text
+hook.after_test_iter(  # optical flow, which is no picture
+    SimpleNamespace(visualizer=visualizer), 0,
+    dict(inputs=[torch.zeros(2, 10, 4, 5)]), [sample])
+assert len(texts) == 4
+""",
 }
 
 # What it says without the repair.
@@ -212,6 +268,9 @@ ERRORS = {
     'config_package': 'does not support to load aia_mmaction config',
     'numpy_names': '`np.Inf` was removed in the NumPy 2.0 release',
     'color_jitter': 'out of bounds for uint8',
+    'list_files': 'ValueError: too many values',
+    'unchecked_configs': 'Cannot get `imgs`',
+    'show_dir': 'unexpected keyword argument',
 }
 
 needs_cpu_only_torch = pytest.mark.skipif(

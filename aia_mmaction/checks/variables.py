@@ -1,0 +1,49 @@
+"""Variables of a config that were used before they were changed."""
+
+from typing import Any, Iterable, Iterator, Tuple
+
+
+def unused_variables(cfg: dict) -> Iterator[str]:
+    """Warnings of variables that reach nothing.
+
+    ``--cfg-options max_epochs=6`` and a line ``num_classes = 5`` in a config
+    that inherits another change a variable whose value was copied elsewhere
+    when the file was read. Such a variable has the name of settings none of
+    which has its value.
+
+    Args:
+        cfg (dict): A config as it is run.
+    """
+    for name, value in cfg.items():
+        places = dict(_settings(cfg, name, value))
+        if places and value not in places.values():
+            shown = list(places)[:3]
+            is_short = isinstance(value, (bool, int, float, str))
+            what = f'{name}={value}' if is_short else name
+            has = f', which has {places[shown[0]]}' if is_short else ''
+            yield (
+                f'{what} of the config reaches nothing: it was used when the file '
+                f'was read. Change {" and ".join(shown)}{has}.'
+            )
+
+
+def _settings(cfg: dict, name: str, value: Any) -> Iterator[Tuple[str, Any]]:
+    """What a variable is meant for, by path."""
+    if name.endswith('_pipeline'):  # of train, val or test
+        loader = f'{name[: -len("_pipeline")]}_dataloader'
+        yield from _below(cfg.get(loader), loader, 'pipeline')
+    elif isinstance(value, (bool, int, float, str)):
+        for top, part in cfg.items():
+            yield from _below(part, top, name)
+
+
+def _below(part: Any, path: str, name: str) -> Iterator[Tuple[str, Any]]:
+    children: Iterable[Tuple[Any, Any]] = ()
+    if isinstance(part, dict):
+        children = part.items()
+    elif isinstance(part, (list, tuple)):
+        children = enumerate(part)
+    for key, value in children:
+        if key == name:
+            yield f'{path}.{key}', value
+        yield from _below(value, f'{path}.{key}', name)
