@@ -7,7 +7,10 @@ import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
 
 from aia_mmaction.backbones import attention_layers
 from aia_mmaction.datasets.protocols import PROTOCOLS
@@ -201,6 +204,44 @@ def test_authors_recipe(name):
     assert cfg.train_dataloader.batch_size * 4 == 40
     assert cfg.model.cls_head.dropout_ratio == 0.5
     assert not cfg.model.backbone.get('partial_bn', False)
+
+
+class Regression(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(1, 1)
+
+    def forward(self, x, mode):
+        return dict(loss=self.fc(x).square().mean())
+
+
+def test_schedule_of_the_demo_is_as_long_as_training(tmp_path):
+    """`--cfg-options train_cfg.max_epochs=6` is all there is to say."""
+    cfg = read_config('tsn_r18_motion-pairs.py')
+    rates = []
+
+    class Rates(Hook):
+        def after_train_iter(self, runner, *args, **kwargs):
+            rates.extend(runner.optim_wrapper.get_lr()['lr'])
+
+    Runner(
+        Regression(),
+        tmp_path,
+        train_dataloader=dict(
+            dataset=[torch.ones(1)] * 10,
+            batch_size=1,
+            sampler=dict(type='DefaultSampler'),
+        ),
+        optim_wrapper=cfg.optim_wrapper,
+        param_scheduler=cfg.param_scheduler,
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=6),
+        default_hooks=dict(checkpoint=None, logger=None),
+        custom_hooks=[Rates()],
+    ).train()
+    assert len(rates) == 60
+    assert max(rates) == pytest.approx(0.02, rel=0.01)
+    assert rates.index(max(rates)) in range(15, 20)  # of a rise of 30 %
+    assert rates[-1] < 0.02 / 1000
 
 
 @pytest.mark.parametrize('name', slow_but(QUICK, FRAME_CONFIGS))

@@ -1,11 +1,9 @@
 # A short schedule for the demo: the rate rises for the first third of the
-# iterations and falls to nothing after it.
-max_epochs = 4
+# iterations and falls to nothing after it. It is as long as the training, since
+# MMEngine fills in total_steps.
 max_lr = 0.02
 
-train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_begin=1, val_interval=1
-)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_begin=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -17,7 +15,6 @@ param_scheduler = [
     dict(
         type='OneCycleLR',
         eta_max=max_lr,
-        total_steps=max_epochs,
         pct_start=0.3,
         by_epoch=True,
         convert_to_iter_based=True,
