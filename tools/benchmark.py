@@ -36,7 +36,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils.dl_utils import collect_env
@@ -47,6 +46,8 @@ from rich.table import Table
 from aia_mmaction import __version__
 from aia_mmaction.backbones import attention_layers
 from aia_mmaction.backbones.places import PluggedActivation
+from aia_mmaction.config import build_untrained, type_name
+from aia_mmaction.datasets.example import find_pipeline
 from aia_mmaction.files import config_file, write_text
 from aia_mmaction.layers import build_layer
 from aia_mmaction.ops.graph import bytes_saved
@@ -173,38 +174,33 @@ class Setting:
 
 
 def is_3d(cfg):
-    return cfg.model.type.endswith('Recognizer3D')
+    return type_name(cfg.model) == 'Recognizer3D'
 
 
 def frames_per_clip(cfg):
     """As the config's own pipeline samples them."""
     sampling = next(
         t
-        for t in cfg.train_pipeline
-        if t['type'].endswith(('SampleFrames', 'UniformSample'))
+        for t in find_pipeline(cfg, 'train')
+        if type_name(t).endswith(('SampleFrames', 'UniformSample'))
     )
     return sampling['clip_len' if is_3d(cfg) else 'num_clips']
 
 
 def input_shape(cfg, batch, frames, size):
+    channels = cfg.model.backbone.get('in_channels', 3)  # more in optical flow
     if is_3d(cfg):
-        return batch, 1, 3, frames, size, size  # [N, M, C, T, H, W]
-    return batch, frames, 3, size, size  # [N, num_segments, C, H, W]
+        return batch, 1, channels, frames, size, size  # [N, M, C, T, H, W]
+    return batch, frames, channels, size, size  # [N, num_segments, C, H, W]
 
 
 def build(cfg, impl, setting, frames):
     """A recognizer of the config with one path; None for plain."""
     cfg = copy.deepcopy(cfg)
-    backbone = cfg.model.backbone
-    backbone.pretrained = None
-    if backbone.type.endswith('TSM'):
-        backbone.pretrained2d = False
-    if impl is None:
-        backbone.plugins = []
-    if 'num_segments' in backbone:
-        backbone.num_segments = frames
+    if 'num_segments' in cfg.model.backbone:
+        cfg.model.backbone.num_segments = frames
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
+    model = build_untrained(cfg, plain=impl is None)
     for _, layer in attention_layers(model):
         layer.impl = impl
     return setting.place(model)
@@ -612,6 +608,26 @@ def plot(rows, path):
     figure.savefig(path, dpi=120)
 
 
+def measure(args, setting):
+    """Rows of whatever the command line asks for."""
+    if args.what == 'layer':
+        return measure_layers(args, setting)
+    if args.what == 'scaling':
+        return measure_scaling(args, setting)
+    rows = []
+    for config in args.configs:
+        rows += measure_network(
+            config,
+            args.impl,
+            args.metrics,
+            setting,
+            args.batch,
+            args.size,
+            compile_model=args.compile_model,
+        )
+    return rows
+
+
 def main():
     args = parse_args()
     # What is compiled is compiled in this run, and its time is known.
@@ -619,22 +635,10 @@ def main():
     keep_freed_memory()
     init_default_scope('mmaction')
     setting = Setting(args)
-    if args.what == 'network':
-        rows = []
-        for config in args.configs:
-            rows += measure_network(
-                config,
-                args.impl,
-                args.metrics,
-                setting,
-                args.batch,
-                args.size,
-                compile_model=args.compile_model,
-            )
-    elif args.what == 'layer':
-        rows = measure_layers(args, setting)
-    else:
-        rows = measure_scaling(args, setting)
+    try:
+        rows = measure(args, setting)
+    except ValueError as error:
+        sys.exit(f'{Path(__file__).name}: {error}')
     about = environment(setting)
     print(', '.join(f'{key}: {value}' for key, value in about.items()))
     print_table(rows)

@@ -1,10 +1,11 @@
 """What a config's attention adds in parameters and multiply-adds.
 
 The input is what the config's own pipeline makes of a video of 240 x 320
-pixels, one clip or more. Multiply-adds are counted by MMEngine, as in the
-literature: convolutions, linear layers and norms. Pools, sigmoids and products
-are left out of such counts; of the attention they are counted by themselves,
-one operation per element that a pool reads or another operation writes.
+pixels, of optical flow or of a 2-D skeleton, one clip or more. Multiply-adds
+are counted by MMEngine, as in the literature: convolutions, linear layers and
+norms. Pools, sigmoids and products are left out of such counts; of the
+attention they are counted by themselves, one operation per element that a pool
+reads or another operation writes.
 
 Examples:
     python tools/complexity.py configs/tsm_r50_cinst_sthv1.py
@@ -12,17 +13,13 @@ Examples:
 """
 
 import argparse
-import copy
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from mmaction.registry import MODELS
 from mmengine.analysis import FlopAnalyzer, parameter_count
-from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from rich import box
 from rich.console import Console
@@ -30,7 +27,9 @@ from rich.table import Table
 from torch import nn
 
 from aia_mmaction.backbones import attention_layers
-from aia_mmaction.datasets.protocols import with_protocol
+from aia_mmaction.checks.num_segments import wrong_num_segments
+from aia_mmaction.config import build_untrained
+from aia_mmaction.datasets.example import example_inputs
 from aia_mmaction.files import config_file
 
 # What reads all of a pooled map, and what writes all of a product
@@ -55,44 +54,8 @@ def parse_args():
         help='whose input is meant; the authors test on '
         'larger frames than they train on. Default: test',
     )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
-
-
-def input_shape(cfg, loader):
-    """Of the batch of one video that a loader of the config gives."""
-    dataset = cfg[f'{loader}_dataloader'].dataset
-    while 'dataset' in dataset:  # e.g. in a RepeatDataset
-        dataset = dataset.dataset
-    pipeline = dataset.pipeline
-    if dataset.get('protocol') is not None:
-        pipeline = with_protocol(pipeline, dataset.protocol)
-    transforms = []
-    for transform in pipeline:
-        if transform['type'].endswith('Decode'):
-            transform = dict(type='ArrayDecode')
-        if not transform['type'].endswith('Init'):
-            transforms.append(transform)
-    frames = np.zeros((300, 240, 320, 3), np.uint8)
-    sample = Compose(transforms)(
-        dict(
-            array=frames,
-            total_frames=len(frames),
-            start_index=0,
-            modality='RGB',
-            label=0,
-        )
-    )
-    return 1, *sample['inputs'].shape
-
-
-def build(cfg, plain):
-    cfg = copy.deepcopy(cfg.model)
-    cfg.backbone.pretrained = None
-    if cfg.backbone.type.endswith('TSM'):
-        cfg.backbone.pretrained2d = False
-    if plain:
-        cfg.backbone.plugins = []
-    return MODELS.build(cfg).eval()
 
 
 class Scores(nn.Module):
@@ -162,6 +125,42 @@ def share(value, whole):
     return f'{value:,} ({value / whole:+.3%})'
 
 
+def measure(cfg, loader):
+    """A config's row of the table, and a note on its attention.
+
+    Raises:
+        ValueError: If it is no config of a recognizer with attention whose
+            pipeline is known and gives whole clips.
+    """
+    x = example_inputs(cfg, loader).float()
+    shape = 'x'.join(map(str, x.shape))
+    # The views of a 3-D network are a batch: the work is the same for each.
+    views, x = (x.shape[1], x[:, :1]) if x.dim() == 6 else (1, x)
+    model = build_untrained(cfg).eval()
+    wrong = wrong_num_segments(model, cfg, [loader])
+    if wrong:
+        raise ValueError(wrong)
+    layers = len(attention_layers(model))
+    plain = cost(build_untrained(cfg, plain=True).eval(), x)
+    attended = cost(model, x)
+    others = attention_operations(model, x) * views
+    plain_work, work = plain.multiply_adds * views, attended.multiply_adds * views
+    row = (
+        shape,
+        f'{plain.parameters:,}',
+        share(attended.parameters - plain.parameters, plain.parameters),
+        f'{plain_work:,}',
+        share(work - plain_work, plain_work),
+        share(others, plain_work),
+    )
+    of = ', '.join(
+        f'{kind}: {c.parameters:,} parameters, {c.multiply_adds * views:,} '
+        'multiply-adds'
+        for kind, c in parts(model, x).items()
+    )
+    return row, f'{layers} layers; {of}'
+
+
 def main():
     args = parse_args()
     init_default_scope('mmaction')
@@ -177,25 +176,14 @@ def main():
     )
     notes = []
     for path in args.configs:
-        cfg = Config.fromfile(path)
-        x = torch.zeros(input_shape(cfg, args.pipeline))
-        plain = cost(build(cfg, plain=True), x)
-        model = build(cfg, plain=False)
-        attended = cost(model, x)
-        table.add_row(
-            Path(path).stem,
-            'x'.join(map(str, x.shape)),
-            f'{plain.parameters:,}',
-            share(attended.parameters - plain.parameters, plain.parameters),
-            f'{plain.multiply_adds:,}',
-            share(attended.multiply_adds - plain.multiply_adds, plain.multiply_adds),
-            share(attention_operations(model, x), plain.multiply_adds),
-        )
-        of = ', '.join(
-            f'{kind}: {c.parameters:,} parameters, {c.multiply_adds:,} multiply-adds'
-            for kind, c in parts(model, x).items()
-        )
-        notes.append(f'{Path(path).stem}: {len(attention_layers(model))} layers; {of}')
+        try:
+            cfg = Config.fromfile(path)
+            cfg.merge_from_dict(args.cfg_options or {})
+            row, note = measure(cfg, args.pipeline)
+        except ValueError as error:
+            sys.exit(f'{Path(__file__).name}: {error}')
+        table.add_row(Path(path).stem, *row)
+        notes.append(f'{Path(path).stem}: {note}')
     Console(width=1000).print(table, end='')
     print('\n'.join(notes))
 

@@ -1,10 +1,11 @@
 r"""Export a recognizer for deployment, and check it against the original.
 
-The file takes pixels as the config's test pipeline gives them (uint8, 0 to
-255; [N, M, 3, H, W], or [N, M, 3, T, H, W] for 3-D networks), for any batch
-size N, and returns the scores that `mim test` reports, [N, classes]. Its name
-says the format: .pt2 for torch.export, .ts for TorchScript, .onnx for ONNX. It
-is written only if it gives the scores of the original.
+The file takes what the config's test pipeline gives ([N, M, C, H, W], or
+[N, M, C, T, H, W] for 3-D networks; of video and optical flow uint8, 0 to 255,
+of 2-D skeletons their heat maps, float32), for any batch size N, and returns
+the scores that `mim test` reports, [N, classes]. Its name says the format: .pt2
+for torch.export, .ts for TorchScript, .onnx for ONNX. It is written only if it
+gives the scores of the original.
 
 Examples:
     python tools/export.py configs/tsm_r50_cinst_sthv1.py epoch_50.pth a.onnx
@@ -20,12 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from complexity import input_shape
 from mmaction.apis import init_recognizer
 from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config, DictAction
 from mmengine.runner import load_checkpoint
 
+from aia_mmaction.datasets.example import example_inputs
 from aia_mmaction.deployment import FORMATS, ScoresOfClips
 from aia_mmaction.files import config_file, draft_of, existing_file
 
@@ -49,12 +50,13 @@ def parse_args():
     return parser.parse_args()
 
 
-def export(model, shape, out):
+def export(model, inputs, out):
     """Write a recognizer's scores as a function.
 
     Args:
         model (nn.Module): See :class:`ScoresOfClips`.
-        shape (tuple[int, ...]): Of a batch of one.
+        inputs (Tensor): A batch of one, as :func:`example_inputs` makes it.
+            Only its shape and dtype matter.
         out (Path): The file.
 
     Returns:
@@ -65,9 +67,10 @@ def export(model, shape, out):
     """
     write, load = FORMATS[out.suffix]
     generator = torch.Generator().manual_seed(0)
+    most = 1 if inputs.is_floating_point() else 256  # of heat maps, of pixels
     # A batch of one would be taken for a constant.
     example, other = (
-        torch.randint(0, 256, (n, *shape[1:]), dtype=torch.uint8, generator=generator)
+        (torch.rand(n, *inputs.shape[1:], generator=generator) * most).to(inputs.dtype)
         for n in (2, 1)
     )
     with draft_of(out) as draft, torch.no_grad():
@@ -105,7 +108,10 @@ def main():
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     recognizer = init_recognizer(cfg, device='cpu')
-    shape = input_shape(cfg, 'test')
+    try:
+        inputs = example_inputs(cfg, 'test')
+    except ValueError as error:
+        sys.exit(f'{Path(__file__).name}: {error}')
     try:
         load_checkpoint(recognizer, args.checkpoint, map_location='cpu', strict=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
@@ -115,11 +121,12 @@ def main():
     if args.fuse_conv_bn:
         recognizer = fuse_conv_bn(recognizer)
     try:
-        error = export(ScoresOfClips(recognizer), shape, args.out)
+        error = export(ScoresOfClips(recognizer), inputs, args.out)
     except (OSError, ValueError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
     print(
-        f'Wrote {args.out}: uint8 [N, {", ".join(map(str, shape[1:]))}] to '
+        f'Wrote {args.out}: {str(inputs.dtype).split(".")[1]} '
+        f'[N, {", ".join(map(str, inputs.shape[1:]))}] to '
         f'scores, for any N. Largest deviation of a score: {error:.1e}.'
     )
 

@@ -36,6 +36,8 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import init_default_scope
 
 from aia_mmaction.backbones.blocks import find_pathways, find_stages
+from aia_mmaction.config import type_name
+from aia_mmaction.datasets.example import find_dataset
 from aia_mmaction.visualization import (
     Panel,
     contact_sheet,
@@ -117,7 +119,8 @@ class Network:
     def predict(self):
         with torch.no_grad():
             (sample,) = self.model.test_step(copy.deepcopy(self.data))
-        self.scores = sample.pred_score.cpu()
+        scores = sample.pred_score.cpu()  # with average_clips=None of each view
+        self.scores = scores.reshape(-1, scores.shape[-1]).mean(0)
 
     def views(self, images):
         """``[..., H, W, 3]`` of all clips and crops to ``[N, T, H, W, 3]``."""
@@ -126,7 +129,7 @@ class Network:
         sampler = next(
             t
             for t in self.cfg.test_pipeline
-            if 'num_clips' in t or 'SampleFrames' in t['type']
+            if 'num_clips' in t or 'SampleFrames' in type_name(t)
         )
         return images.reshape(-1, sampler.get('num_clips', 1), *images.shape[-3:])
 
@@ -176,15 +179,21 @@ def middle(views):
 
 def read_video(video, cfg):
     """What MMAction2's datasets hand to a pipeline."""
-    dataset = cfg.test_dataloader.dataset
-    reads_frames = any('RawFrame' in t['type'] for t in cfg.test_pipeline)
+    dataset = find_dataset(cfg, 'test')
+    kinds = [type_name(t) for t in cfg.test_pipeline]
+    if dataset.get('modality', 'RGB') != 'RGB' or 'PoseDecode' in kinds:
+        raise InputError(
+            'expected a config that reads pictures, which can be shown, got one of '
+            'optical flow or skeletons.'
+        )
+    reads_frames = any('RawFrame' in kind for kind in kinds)
     if not video.exists():
         raise InputError(f'{video}: there is no such file.')
     if reads_frames != video.is_dir():
-        kinds = ('a video', 'a folder of frames')
+        forms = ('a video', 'a folder of frames')
         raise InputError(
-            f'{video}: expected {kinds[reads_frames]}, which the '
-            f'config reads, got {kinds[video.is_dir()]}.'
+            f'{video}: expected {forms[reads_frames]}, which the '
+            f'config reads, got {forms[video.is_dir()]}.'
         )
     if not reads_frames:
         return dict(

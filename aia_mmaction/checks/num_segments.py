@@ -10,6 +10,7 @@ from typing import Any, Iterable, Iterator, Tuple
 from torch import nn
 
 from aia_mmaction.backbones.behaviour import WithAttention
+from aia_mmaction.config import type_name
 from aia_mmaction.necks import AIANeck
 
 
@@ -72,7 +73,7 @@ def _frames_per_clip(
     """
     if isinstance(cfg, dict):
         is_flow = cfg.get('modality', 'Flow' if is_flow else 'RGB') == 'Flow'
-        if 'Sample' in _type_name(cfg) and 'clip_len' in cfg:
+        if 'Sample' in type_name(cfg) and 'clip_len' in cfg:
             # Frames far apart are clips of one frame (TSN, TSM); clips of
             # several frames are views of their own (C2D).
             key = 'clip_len' if cfg['clip_len'] > 1 and not is_flow else 'num_clips'
@@ -84,8 +85,3 @@ def _frames_per_clip(
         children = ()
     for key, value in children:
         yield from _frames_per_clip(value, f'{path}.{key}', is_flow)
-
-
-def _type_name(cfg: dict) -> str:
-    kind = cfg.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]

@@ -2,7 +2,7 @@
 
 from typing import List, Sequence
 
-from mmaction.registry import TRANSFORMS
+from aia_mmaction.config import type_name
 
 # How frames are resized and cropped, and how often a video is sampled.
 _SHORT_SIDE_256 = dict(type='Resize', scale=(-1, 256))
@@ -44,7 +44,7 @@ def with_protocol(pipeline: Sequence[dict], name: str) -> List[dict]:
     protocol = PROTOCOLS[name]
     changed, kinds = [], []
     for transform in pipeline:
-        kind = TRANSFORMS.get(transform['type']).__name__
+        kind = type_name(transform)
         if kind == 'SampleFrames' and transform['clip_len'] == 1:
             transform = {**transform, 'twice_sample': protocol['samples'] == 2}
         elif kind in ('SampleFrames', 'UniformSample'):
@@ -62,7 +62,7 @@ def with_protocol(pipeline: Sequence[dict], name: str) -> List[dict]:
         raise ValueError(
             f'protocol={name!r}: expected a pipeline with one SampleFrames or '
             'UniformSample, one Resize and one crop to be replaced, got '
-            f'{", ".join(str(t["type"]) for t in pipeline)}. Leave protocol '
+            f'{", ".join(map(type_name, pipeline))}. Leave protocol '
             'out and write the pipeline as you want it.'
         )
     return changed

@@ -1,7 +1,10 @@
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
+
+from aia_mmaction.datasets.example import example_inputs
 
 from ..conftest import REPO
 
@@ -23,14 +26,16 @@ CONFIGS = REPO / 'configs'
 )
 def test_input_is_what_the_pipeline_makes(name, loader, shape):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    assert tool.input_shape(cfg, loader) == shape
+    inputs = example_inputs(cfg, loader)
+    assert inputs.shape == shape
+    assert inputs.dtype == torch.uint8
 
 
 def test_input_under_a_protocol():
     cfg = Config.fromfile(CONFIGS / 'tsm_r50_cinst_sthv1.py')
     cfg.test_dataloader.dataset.protocol = 'accurate'
     # two samples of eight frames, three crops
-    assert tool.input_shape(cfg, 'test') == (1, 48, 3, 256, 256)
+    assert example_inputs(cfg, 'test').shape == (1, 48, 3, 256, 256)
 
 
 def test_against_the_sizes_of_the_maps(monkeypatch, capsys):

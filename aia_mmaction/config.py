@@ -1,0 +1,49 @@
+"""What a config says, in text or in pure Python."""
+
+import copy
+from typing import Any
+
+from mmaction.registry import MODELS
+from torch import nn
+
+from aia_mmaction.backbones import attention_layers
+
+
+def type_name(cfg: dict) -> str:
+    """The name of what a config builds, without its scope.
+
+    Args:
+        cfg (dict): With a ``type`` that is a name (``'mmaction.ResNet'``) or,
+            in a config in pure Python, a class.
+    """
+    kind = cfg.get('type')
+    return getattr(kind, '__name__', str(kind)).split('.')[-1]
+
+
+def build_untrained(cfg: Any, plain: bool = False) -> nn.Module:
+    """A config's recognizer, without downloading pretrained weights.
+
+    Args:
+        cfg (Config): A config with a recognizer.
+        plain (bool): Whether to leave its attention out. Defaults to False.
+
+    Raises:
+        ValueError: If it has no attention.
+    """
+    model = copy.deepcopy(cfg.model)
+    backbone = model.backbone
+    backbone.pretrained = None
+    if 'TSM' in type_name(backbone):
+        backbone.pretrained2d = False  # or ResNetTSM wants a file
+    owner = model if type_name(model) == 'AIARecognizer2D' else backbone
+    if not plain:
+        built = MODELS.build(model)
+        if not attention_layers(built):
+            raise ValueError(
+                f'{cfg.filename}: expected a network with attention, got '
+                f'{type_name(model)} with {type_name(backbone)}. Set type and '
+                'plugins of its backbone as the README says.'
+            )
+        return built
+    owner.plugins = []
+    return MODELS.build(model)
