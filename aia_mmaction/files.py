@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import shlex
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -28,6 +30,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all, also where the disk is full."""
     with draft_of(path) as draft:
         draft.write_text(text, encoding='utf-8')
+
+
+def as_command(*parts: object) -> str:
+    """A command that can be pasted into the shell of this system."""
+    words = [str(part) for part in parts]
+    return subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)
 
 
 def existing_file(name: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor
 
+from aia_mmaction.datasets.list_file import ListFileError, read_list
+
 
 class DumpError(ValueError):
     """A dump cannot be read, or does not fit its list or other dumps."""
@@ -26,8 +28,8 @@ def load_dump(path: Path) -> Predictions:
     """Read a dump.
 
     Raises:
-        DumpError: If the file is no dump, holds anything but predictions, or
-            does not name its videos.
+        DumpError: If the file is no dump, holds anything but predictions, does
+            not name its videos, or a video has several labels.
     """
     try:
         with open(path, 'rb') as file:
@@ -64,10 +66,9 @@ def load_dump(path: Path) -> Predictions:
                 "test pipeline, set dict(type='PackActionInputs', meta_keys="
                 "('filename', 'frame_dir')), and dump again."
             )
-        names.append(name)
+        names.append(name.replace('\\', '/'))  # of a test on Windows
         scores.append(score.double())
-        label = _field(sample, 'gt_label')
-        labels.append(-1 if label is None else int(label))
+        labels.append(_label(path, sample))
     if len({len(score) for score in scores}) != 1:
         raise DumpError(f'{path}: expected as many classes for each video.')
     labels = torch.tensor(labels)
@@ -84,7 +85,7 @@ def in_order_of(list_file: Path, predictions: Predictions) -> Predictions:
     Raises:
         DumpError: If the dump's videos are not those of the list, one to one.
     """
-    listed = read_list(list_file)
+    listed = _listed_names(list_file)
     found = _by_listed_name(predictions.names, listed)
     missing = [name for name in listed if name not in found]
     extra = len(predictions.names) - len(listed) + len(missing)
@@ -146,16 +147,14 @@ def combine(
     return first._replace(scores=scores)
 
 
-def read_list(path: Path) -> List[str]:
-    """The videos' names of a list file, the first word of each line."""
+def _listed_names(path: Path) -> List[str]:
+    """The names of the videos or folders of frames in a list file."""
     try:
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as error:
-        raise DumpError(f'{path}: expected a list of videos, got {error}.') from error
-    names = [line.split()[0] for line in lines if line.strip()]
-    if not names:
-        raise DumpError(f'{path}: expected a list of videos, got none.')
-    return names
+        # Any number of numbers: frames, labels or none
+        entries = read_list(str(path), multi_class=True)
+    except ListFileError as error:
+        raise DumpError(str(error)) from error
+    return [entry.name.replace('\\', '/') for entry in entries]
 
 
 def _by_listed_name(paths: Sequence[str], listed: Sequence[str]) -> Dict[str, int]:
@@ -183,6 +182,19 @@ def _probabilities(path: Path, scores: Tensor) -> Tensor:
     if (scores >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
         return scores
     return scores.softmax(1)  # of heads with average_clips='score'
+
+
+def _label(path: Path, sample: dict) -> int:
+    label = _field(sample, 'gt_label')
+    if label is None:
+        return -1
+    if isinstance(label, Tensor) and label.numel() != 1:
+        raise DumpError(
+            f'{path}: expected one label for each video, got {label.numel()} numbers '
+            'for one, as multi-label datasets have. Have their metric computed by '
+            '`mim test`, AccMetric with mean_average_precision.'
+        )
+    return int(label)
 
 
 def _field(sample: Any, name: str) -> Any:

@@ -255,6 +255,50 @@ def test_amp(motion_pairs, tmp_path):
     assert loss and np.isfinite(loss).all()
 
 
+def test_awkward_videos(tmp_path):
+    """Files that decord reads wrongly or not at all, among sound ones."""
+    pytest.importorskip('av')
+    videos = REPO / 'tests' / 'data' / 'videos'
+    broken = 'invalid_vp9_bitstream-bug_1416.webm'
+    names = sorted(
+        path.name
+        for path in videos.iterdir()
+        if path.suffix != '.md' and path.name not in (broken, 'chunk_out_of_range.mp4')
+    )
+    for split, listed in dict(train=[broken, *names], test=names).items():
+        lines = [f'{name} {i % 8}\n' for i, name in enumerate(listed)]
+        (tmp_path / f'{split}.txt').write_text(''.join(lines))
+    data = [
+        f'{phase}_dataloader.{key}={value}'
+        for phase, split in (('train', 'train'), ('val', 'test'), ('test', 'test'))
+        for key, value in {
+            'dataset.ann_file': tmp_path / f'{split}.txt',
+            'dataset.data_prefix.video': videos,
+            'batch_size': 4,
+            'num_workers': 2,
+        }.items()
+    ]
+    data.append('train_cfg.max_epochs=1')
+    options = ['--cfg-options', *data]
+    mmaction2('train', TSN_CINST, *options, cwd=tmp_path, how=fresh)
+    work_dir = tmp_path / 'work_dirs' / TSN_CINST.stem
+    loss = scalars(work_dir, 'loss')
+    assert loss and np.isfinite(loss).all()
+    mmaction2(
+        'test',
+        TSN_CINST,
+        last_checkpoint(work_dir),
+        '--dump',
+        tmp_path / 'pred.pkl',
+        *options,
+        cwd=tmp_path,
+        how=fresh,
+    )
+    dumped = load_dump(tmp_path / 'pred.pkl')
+    assert [Path(name).name for name in dumped.names] == names
+    assert len(names) == 7
+
+
 @needs_fast_paths  # the compiler of PyTorch 2.1 fails elsewhere
 def test_compile(motion_pairs, tmp_path, monkeypatch):
     """`compile=True` of MMEngine, up to the code that Inductor writes."""

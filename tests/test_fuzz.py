@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from aia_mmaction.predictions import DumpError, load_dump, read_list
+from aia_mmaction.datasets.list_file import ListFileError, read_list
+from aia_mmaction.predictions import DumpError, load_dump
 
 from .conftest import REPO, slow_but
 from .test_predictions import make_dump
@@ -175,6 +176,6 @@ def test_lists(tmp_path):
     for changed in itertools.islice(mutants(content, 0), 500):
         path.write_bytes(changed)
         try:
-            assert all(isinstance(name, str) for name in read_list(path))
-        except DumpError as error:
+            assert all(entry.name for entry in read_list(str(path)))
+        except ListFileError as error:
             assert path.name in str(error)

@@ -24,7 +24,7 @@ def make_dump(path, names, scores, labels=None, key='filename'):
                 key: f'data/videos/{name}',
                 'num_classes': len(score),
                 'pred_score': torch.tensor(score),
-                'gt_label': torch.tensor([label]),
+                'gt_label': torch.tensor(label).flatten(),
                 'pred_label': torch.tensor(score).argmax(0, keepdim=True),
             }
             for name, score, label in zip(names, scores, labels)
@@ -68,6 +68,20 @@ class TestLoading:
         found = load_dump(path)
         torch.testing.assert_close(found.scores, torch.tensor(SCORES).double())
         assert found.labels.tolist() == [1, 1]
+
+    def test_of_windows(self, tmp_path):
+        names = ['my b.webm', 'a.webm']
+        path = make_dump(tmp_path / 'p.pkl', [rf'C:\x\{n}' for n in names], SCORES)
+        listed = tmp_path / 'list.txt'
+        listed.write_bytes(b'\xef\xbb\xbfa.webm 1\r\nx\\my b.webm 0\r\n')
+        found = in_order_of(listed, load_dump(path))
+        assert found.names == ['a.webm', 'x/my b.webm']
+        torch.testing.assert_close(found.scores, torch.tensor(SCORES[::-1]).double())
+
+    def test_several_labels(self, tmp_path):
+        path = make_dump(tmp_path / 'p.pkl', NAMES, SCORES, [[1, 0, 1], [0, 0, 1]])
+        with pytest.raises(DumpError, match='expected one label .* got 3 numbers'):
+            load_dump(path)
 
     def test_logits_become_probabilities(self, tmp_path):
         scores = [[3.0, -1.0, 0.0], [0.0, 0.0, 9.0]]

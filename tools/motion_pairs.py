@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import aia_mmaction
-from aia_mmaction.files import write_text
+from aia_mmaction.files import as_command, write_text
 from aia_mmaction.predictions import load_dump
 
 REPO = Path(__file__).resolve().parent.parent
@@ -46,10 +46,9 @@ def parse_args(description, work_dir, add_arguments=lambda parser: None):
 
 def run(*command):
     """Run a command that shows its own progress."""
-    command = [str(part) for part in command]
-    print(f'\n$ {" ".join(command)}', flush=True)
-    if subprocess.call(command):
-        raise SystemExit(f'The command failed: {" ".join(command)}')
+    print(f'\n$ {as_command(*command)}', flush=True)
+    if subprocess.call([str(part) for part in command]):
+        raise SystemExit(f'The command failed: {as_command(*command)}')
 
 
 def prepare(args):

@@ -38,6 +38,7 @@ from mmengine.registry import init_default_scope
 from aia_mmaction.backbones.blocks import find_pathways, find_stages
 from aia_mmaction.config import type_name
 from aia_mmaction.datasets.example import find_dataset
+from aia_mmaction.files import as_command
 from aia_mmaction.visualization import (
     Panel,
     contact_sheet,
@@ -293,12 +294,13 @@ def draw(args):
             title,
         )
     print('wrote', *written[: None if args.plain else -1])
-    use_frames = ' --use-frames' * args.video.is_dir()
-    print(
-        "Grad-CAM by MMAction2's own tool: mim run mmaction vis_cam "
-        f'{args.config} {args.checkpoint} {args.video}{use_frames} '
-        f'--target-layer-name {target} --out-filename cam.gif'
+    use_frames = ['--use-frames'] * args.video.is_dir()
+    vis_cam = as_command(
+        *('mim', 'run', 'mmaction', 'vis_cam'),
+        *(args.config, args.checkpoint, args.video, *use_frames),
+        *('--target-layer-name', target, '--out-filename', 'cam.gif'),
     )
+    print(f"Grad-CAM by MMAction2's own tool: {vis_cam}")
 
 
 def main():

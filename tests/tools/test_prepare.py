@@ -248,16 +248,16 @@ class TestUnreadable:
 
 
 def misbehave(path):
+    import ctypes
     import faulthandler
     import os
     import signal
-    import time
 
     if path.name == 'crash':
         faulthandler.disable()  # its report would be all that one sees
         os.kill(os.getpid(), signal.SIGSEGV)
     if path.name == 'hang':
-        time.sleep(60)
+        ctypes.PyDLL(None).sleep(60)  # in a library, with Python's lock
     return 7
 
 

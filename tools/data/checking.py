@@ -1,8 +1,8 @@
 """Check in parallel that videos and folders of frames can be decoded."""
 
+import faulthandler
 import json
 import os
-import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
@@ -29,6 +29,7 @@ def check_video(path: Path) -> int:
             several videos in one file would be.
     """
     from aia_mmaction.datasets.video_reader import Video, video_streams
+    from aia_mmaction.files import as_command
 
     if not path.exists():
         raise FileNotFoundError('missing')
@@ -41,9 +42,10 @@ def check_video(path: Path) -> int:
             streams = len(video_streams(container))
         if streams > 1:
             # Which one decord takes is not always the one that players show.
+            new = path.with_name(f'{path.stem}_0{path.suffix}')
+            ffmpeg = ('ffmpeg', '-i', path, '-map', '0:v:0', '-c', 'copy', new)
             raise ValueError(
-                f'{streams} video streams; keep one: ffmpeg -i FILE -map 0:v:0 -c '
-                'copy NEW'
+                f'{streams} video streams; keep one: {as_command(*ffmpeg)}'
             )
     return len(video)
 
@@ -131,17 +133,22 @@ def _pool(root, names, function, num_workers):
 
 
 def _check_one(function: Callable[[Path], int], path: Path) -> Checked:
-    # Not handled in Python, which a decoder that hangs never returns to: the
-    # signal ends the process.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(SECONDS)
+    # A decoder that hangs never returns to Python. This thread needs no Python to
+    # end the process.
+    with open(os.devnull, 'w', encoding='utf-8') as nowhere:
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=nowhere)
+        try:
+            return _check(function, path)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _check(function: Callable[[Path], int], path: Path) -> Checked:
     try:
         return Checked(function(path), None)
     except Exception as error:
         lines = f'{error}'.strip().splitlines()
         return Checked(0, lines[0] if lines else type(error).__name__)
-    finally:
-        signal.alarm(0)
 
 
 def _read(journal: Path) -> Dict[str, tuple]:
