@@ -476,6 +476,52 @@ class TestThreeWays:
         self.train_and_test(plain, 'my_config.py')
 
 
+def test_optical_flow(tmp_path):
+    """MMAction2's own config, whose clips of five frames are channels of one."""
+    for video in 'ab':
+        folder = tmp_path / 'flow' / video
+        folder.mkdir(parents=True)
+        for i in range(1, 17):
+            for axis in 'xy':
+                picture = np.random.RandomState(i).randint(0, 256, (40, 48), np.uint8)
+                cv2.imwrite(str(folder / f'{axis}_{i:05d}.jpg'), picture)
+    (tmp_path / 'list.txt').write_text('a 16 0\nb 16 1\n')
+    config = (
+        'mmaction::recognition/tsn/'
+        'tsn_imagenet-pretrained-r50_8xb32_5x1x3-110e_kinetics400-flow.py'
+    )
+    (tmp_path / 'flow.py').write_text(f"""
+_base_ = {config!r}
+custom_imports = dict(imports=['aia_mmaction'])
+model = dict(
+    backbone=dict(type='AIAResNet', num_segments=3, depth=18, pretrained=None),
+    cls_head=dict(in_channels=512))
+""")
+    options = [
+        *IN_PROCESS,
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        'default_hooks.checkpoint.interval=1',
+        'train_dataloader.dataset.pipeline.4.scale=(32,32)',
+        *(
+            f'{split}_dataloader.{option}'
+            for split in ('train', 'val', 'test')
+            for option in (
+                'dataset.ann_file=list.txt',
+                'dataset.data_prefix.img=flow',
+                'batch_size=2',
+            )
+        ),
+        'val_dataloader.dataset.pipeline.2.scale=(-1,32)',
+        'val_dataloader.dataset.pipeline.3.crop_size=32',
+    ]
+    log = mmaction2('train', 'flow.py', '--cfg-options', *options, cwd=tmp_path)
+    assert 'got 25 in test_dataloader.dataset.pipeline.0.num_clips' in log
+    work_dir = tmp_path / 'work_dirs' / 'flow'
+    assert np.isfinite(scalars(work_dir, 'loss')).all()
+    assert 0 <= scalars(work_dir, 'acc/top1')[-1] <= 1
+
+
 # Of tools/demo.py and tools/ablation.py
 ONE_EPOCH = [
     '--cfg-options',

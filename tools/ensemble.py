@@ -1,5 +1,6 @@
 r"""How good dumps of `mim test --dump` are, alone, together and compared.
 
+The dumps are of recognizers and datasets with one label for each video.
 Prints top-1, top-5 and mean class accuracy with 95 % bootstrap intervals (of
 resampled videos) for each dump and for their weighted mean. With --against,
 also McNemar's exact p of the difference in top-1 and the classes with the

@@ -3,8 +3,8 @@ r"""Show what the attention of a network opens and shuts in a video.
 For each stage the attention of its last block is shown: the C gate over the
 frames, and the gates of T, H and W as one map. Colours go from the smallest
 value in the clip (blue) to the largest (red); both are written beside them.
-The frames are those that the network is given by the config's test pipeline;
-of several crops or clips, that in the middle.
+The frames are those that the network is given by the config's test pipeline,
+which has to read pictures; of several crops or clips, that in the middle.
 
 In --out-dir come, under the video's name, a contact sheet (.png) and the same
 as a moving picture (.gif, .mp4). With --plain also a sheet of the Grad-CAM of

@@ -3,7 +3,12 @@
 from typing import Any, Iterator, List, Optional
 
 import numpy as np
-from mmaction.datasets import AVADataset, RawframeDataset, VideoDataset
+from mmaction.datasets import (
+    AVADataset,
+    AVAKineticsDataset,
+    RawframeDataset,
+    VideoDataset,
+)
 from mmaction.datasets.base import BaseActionDataset
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -32,9 +37,10 @@ def check_labels(dataset: Any, model: nn.Module, loader: str) -> None:
     if num_classes is None:
         return
     for each in _datasets(dataset):
-        if isinstance(each, AVADataset) or each.multi_class:
+        of_people = isinstance(each, (AVADataset, AVAKineticsDataset))
+        if of_people or each.multi_class:
             _check_width(each, num_classes, path, loader)
-        if not isinstance(each, AVADataset):
+        if not of_people:
             _check_each(each, num_classes, path, loader)
 
 
@@ -51,11 +57,11 @@ def _num_classes(model: nn.Module) -> tuple:
 def _datasets(dataset: Any) -> Iterator[BaseActionDataset]:
     if isinstance(dataset, BaseActionDataset):
         yield dataset
-    for inner in [
-        *getattr(dataset, 'datasets', []),
-        *filter(None, [getattr(dataset, 'dataset', None)]),
-    ]:
-        yield from _datasets(inner)
+    inner = list(getattr(dataset, 'datasets', []))
+    if hasattr(dataset, 'dataset'):
+        inner.append(dataset.dataset)
+    for each in inner:
+        yield from _datasets(each)
 
 
 def _check_width(

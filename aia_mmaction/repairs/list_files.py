@@ -24,9 +24,12 @@ def _lists_are_misread() -> bool:
 
 
 def _read_lists_well() -> None:
-    from mmaction.datasets import AVADataset, RawframeDataset, VideoDataset
-
-    load_records = AVADataset.load_data_list
+    from mmaction.datasets import (
+        AVADataset,
+        AVAKineticsDataset,
+        RawframeDataset,
+        VideoDataset,
+    )
 
     def load_videos(self) -> List[dict]:
         """Load the list: ``path label`` in each line."""
@@ -37,19 +40,10 @@ def _read_lists_well() -> None:
         frames = ('offset', 'total_frames') if self.with_offset else ('total_frames',)
         return _samples(self, 'frame_dir', self.data_prefix['img'], ' ', frames)
 
-    def load_people(self) -> List[dict]:
-        try:
-            samples = load_records(self)
-        except (IndexError, ValueError):
-            _check_people(self)
-            raise
-        if not self.multilabel:  # any number is taken
-            _check_people(self)
-        return samples
-
     VideoDataset.load_data_list = load_videos
     RawframeDataset.load_data_list = load_frames
-    AVADataset.load_data_list = load_people
+    for people in (AVADataset, AVAKineticsDataset):
+        people.load_data_list = _with_check(people.load_data_list)
 
 
 def _samples(dataset, key, prefix, delimiter, frames=()) -> List[dict]:
@@ -70,6 +64,23 @@ def _samples(dataset, key, prefix, delimiter, frames=()) -> List[dict]:
             }
         )
     return samples
+
+
+def _with_check(load_records):
+    from functools import wraps
+
+    @wraps(load_records)
+    def load_people(self) -> List[dict]:
+        try:
+            samples = load_records(self)
+        except (IndexError, ValueError):
+            _check_people(self)
+            raise
+        if not getattr(self, 'multilabel', True):  # any number is taken
+            _check_people(self)
+        return samples
+
+    return load_people
 
 
 def _check_people(dataset) -> None:

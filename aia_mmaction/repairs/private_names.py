@@ -156,6 +156,12 @@ PRIVATE_NAMES = (
         'MMEngine deletes it before; a run that is killed may lose both',
     ),
     PrivateName(
+        'mmaction.datasets.transforms.Flip',
+        ('_flip_imgs',),
+        'mirroring optical flow',
+        'it is mirrored wrongly, see the repair flow_flip',
+    ),
+    PrivateName(
         'mmengine.dist.utils',
         ('_init_dist_pytorch',),
         'distributed runs on CPUs',

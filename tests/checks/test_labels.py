@@ -94,14 +94,16 @@ def test_vectors_of_another_length(run):
 AVA = 'v,902,0.1,0.1,0.5,0.5,{},0\n'
 
 
-def test_detection(recognizer, run):
-    checked = run(AVA.format(2), kind='AVADataset', num_classes=4)
+@pytest.mark.parametrize('kind', ['AVADataset', 'AVAKineticsDataset'])
+def test_detection(run, kind):
+    options = dict(kind=kind, exclude_file=None, num_classes=4)
+    checked = run(AVA.format(2), **options)
     with pytest.raises(ValueError, match='expected num_classes=3 of the dataset'):
         checked.train()
     with pytest.raises(
         ValueError, match='list.txt, line 2: expected a label from 0 to 3'
     ):
-        run(AVA.format(2) + AVA.format(4), kind='AVADataset', num_classes=4)
+        run(AVA.format(2) + AVA.format(4), **options)
 
 
 def test_sound(run):

@@ -224,6 +224,19 @@ for kind in (Runner, FlexibleRunner):
     else:
         raise AssertionError('it was tested')
 """,
+    'flow_flip': """
+import cv2, numpy as np
+from mmaction.datasets.transforms import Flip, RawFrameDecode
+for i in (1, 2):
+    cv2.imwrite(f'x_{i:05d}.png', np.array([[100 + i, 140], [120, 130]], np.uint8))
+    cv2.imwrite(f'y_{i:05d}.png', np.array([[50, 60], [70, 80]], np.uint8))
+results = RawFrameDecode()(dict(
+    frame_dir='.', filename_tmpl='{}_{:05d}.png', modality='Flow',
+    frame_inds=np.array([1, 2]), img_shape=(2, 2)))
+for i, img in enumerate(Flip(flip_ratio=1)(results)['imgs'], 1):
+    assert img[..., 0].tolist() == [[115, 155 - i], [125, 135]], img
+    assert img[..., 1].tolist() == [[60, 50], [80, 70]], img
+""",
     'show_dir': """
 import torch
 from types import SimpleNamespace
@@ -270,6 +283,7 @@ ERRORS = {
     'color_jitter': 'out of bounds for uint8',
     'list_files': 'ValueError: too many values',
     'unchecked_configs': 'Cannot get `imgs`',
+    'flow_flip': 'AssertionError',
     'show_dir': 'unexpected keyword argument',
 }
 
