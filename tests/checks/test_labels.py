@@ -96,7 +96,7 @@ AVA = 'v,902,0.1,0.1,0.5,0.5,{},0\n'
 
 @pytest.mark.parametrize('kind', ['AVADataset', 'AVAKineticsDataset'])
 def test_detection(run, kind):
-    options = dict(kind=kind, exclude_file=None, num_classes=4)
+    options = dict(kind=kind, num_classes=4, exclude_file=None, label_file=None)
     checked = run(AVA.format(2), **options)
     with pytest.raises(ValueError, match='expected num_classes=3 of the dataset'):
         checked.train()

@@ -115,14 +115,6 @@ def test_neck(recognizer):
         Checked(model, cfg).test()
 
 
-def test_image_backbone(recognizer):
-    """Its num_segments is that of AIARecognizer2D."""
-    run = run_of(recognizer, build_aia('tsn'), test=8)
-    run.runner.cfg.model.num_segments = 4
-    with pytest.raises(ValueError, match='as in model.num_segments, got 8'):
-        run.test()
-
-
 def test_networks_that_do_not_count_frames(recognizer):
     run_of(recognizer, build_aia('r2plus1d'), train=8).train()
     # TSN is often tested with 25 frames.
