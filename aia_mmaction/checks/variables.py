@@ -1,20 +1,24 @@
 """Variables of a config that were used before they were changed."""
 
+import re
+from pathlib import Path
 from typing import Any, Iterable, Iterator, Tuple
 
+from mmengine.config import Config
 
-def unused_variables(cfg: dict) -> Iterator[str]:
-    """Warnings of variables that reach nothing.
 
-    ``--cfg-options max_epochs=6`` and a line ``num_classes = 5`` in a config
-    that inherits another change a variable whose value was copied elsewhere
-    when the file was read. Such a variable has the name of settings none of
-    which has its value.
+def unused_variables(cfg: Config) -> Iterator[str]:
+    """Warnings of variables that were changed and reach nothing.
+
+    ``--cfg-options max_epochs=6``, and a line ``num_classes = 5`` in a config
+    that inherits another, change a variable whose value was copied elsewhere
+    when the file was read. Settings that have its name keep their value then.
 
     Args:
-        cfg (dict): A config as it is run.
+        cfg (Config): The config of a run.
     """
-    for name, value in cfg.items():
+    for name in _changed(cfg):
+        value = cfg[name]
         places = dict(_settings(cfg, name, value))
         if places and value not in places.values():
             shown = list(places)[:3]
@@ -27,7 +31,19 @@ def unused_variables(cfg: dict) -> Iterator[str]:
             )
 
 
-def _settings(cfg: dict, name: str, value: Any) -> Iterator[Tuple[str, Any]]:
+def _changed(cfg: Config) -> Iterator[str]:
+    """Variables that are set twice: by two files, or by a file and an option."""
+    if not cfg.filename or not Path(cfg.filename).exists():
+        return
+    in_files = Config.fromfile(cfg.filename)
+    for name, value in cfg.items():
+        # The text has that of the files that are inherited.
+        assignments = re.findall(rf'^{name} *=', in_files.text, re.MULTILINE)
+        if len(assignments) > 1 or in_files.get(name) != value:
+            yield name
+
+
+def _settings(cfg: Config, name: str, value: Any) -> Iterator[Tuple[str, Any]]:
     """What a variable is meant for, by path."""
     if name.endswith('_pipeline'):  # of train, val or test
         loader = f'{name[: -len("_pipeline")]}_dataloader'

@@ -1,44 +1,65 @@
 import pytest
+from mmengine.config import Config
 
 from .conftest import Checked
 
-PIPELINE = [dict(type='SampleFrames', num_clips=8)]
-CONFIG = dict(
-    num_classes=5,
-    max_epochs=4,
-    train_pipeline=PIPELINE,
-    test_pipeline=PIPELINE,
-    model=dict(cls_head=dict(num_classes=5)),
-    train_cfg=dict(max_epochs=4),
-    train_dataloader=dict(dataset=dict(dataset=dict(pipeline=PIPELINE))),
-)
+BASE = """
+num_classes = 5
+max_epochs = 4
+train_pipeline = [dict(type='SampleFrames', num_clips=8)]
+model = dict(cls_head=dict(num_classes=num_classes))
+train_cfg = dict(max_epochs=max_epochs)
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+"""
+LATE = 'of the config reaches nothing: it was used when the file was read. Change '
+PIPELINE = 'train_dataloader.dataset.dataset.pipeline'
 
 
-def warnings(capfd, **changes):
-    Checked(cfg={**CONFIG, **changes}).train()
-    return [
-        line for line in ''.join(capfd.readouterr()).splitlines() if 'reaches' in line
-    ]
+@pytest.fixture
+def warnings(tmp_path, capfd):
+    """Of a run of a config that inherits BASE, with options."""
+
+    def run(child='', options=()):
+        (tmp_path / 'base.py').write_text(BASE)
+        (tmp_path / 'child.py').write_text(f"_base_ = 'base.py'\n{child}")
+        cfg = Config.fromfile(tmp_path / 'child.py')
+        cfg.merge_from_dict(dict(options))
+        capfd.readouterr()
+        checked = Checked()
+        checked.runner.cfg = cfg
+        checked.train()
+        log = ''.join(capfd.readouterr())
+        return [line for line in log.splitlines() if 'reaches nothing' in line]
+
+    return run
 
 
 @pytest.mark.parametrize(
     'changes, expected',
     [
         (
-            dict(num_classes=6),
-            'num_classes=6 of the config reaches nothing: it was used when the file '
-            'was read. Change model.cls_head.num_classes, which has 5.',
+            dict(options={'num_classes': 6}),
+            f'num_classes=6 {LATE}model.cls_head.num_classes, which has 5.',
         ),
-        (dict(max_epochs=6), 'Change train_cfg.max_epochs, which has 4.'),
         (
-            dict(train_pipeline=[dict(PIPELINE[0], num_clips=16)]),
-            'train_pipeline of the config reaches nothing: it was used when the file '
-            'was read. Change train_dataloader.dataset.dataset.pipeline.',
+            dict(child='num_classes = 6'),
+            f'num_classes=6 {LATE}model.cls_head.num_classes, which has 5.',
+        ),
+        (dict(options={'max_epochs': 6}), 'train_cfg.max_epochs, which has 4.'),
+        # no variable of the files
+        (dict(options={'dropout': 1, 'model.dropout': 0}), 'dropout=1'),
+        (
+            dict(options={'train_pipeline.0.num_clips': 16}),
+            f'train_pipeline {LATE}{PIPELINE}.',
+        ),
+        (
+            dict(child="train_pipeline = [dict(type='UniformSample')]"),
+            f'train_pipeline {LATE}{PIPELINE}.',
         ),
     ],
 )
-def test_changed_after_it_was_used(capfd, changes, expected):
-    (warning,) = warnings(capfd, **changes)
+def test_changed_after_it_was_used(warnings, changes, expected):
+    (warning,) = warnings(**changes)
     assert expected in warning
 
 
@@ -46,11 +67,15 @@ def test_changed_after_it_was_used(capfd, changes, expected):
     'changes',
     [
         {},
-        # changed everywhere
-        dict(num_classes=6, model=dict(cls_head=dict(num_classes=6))),
-        # means nothing to anybody
-        dict(seed=6, val_pipeline=[]),
+        # the settings themselves
+        dict(options={'model.cls_head.num_classes': 6, 'train_cfg.max_epochs': 6}),
+        dict(child='model = dict(cls_head=dict(num_classes=6))'),
+        dict(options={f'{PIPELINE}.0.num_clips': 16}),
+        # both
+        dict(options={'num_classes': 6, 'model.cls_head.num_classes': 6}),
+        # what means nothing to anybody
+        dict(options={'seed': 6, 'val_pipeline': []}),
     ],
 )
-def test_sound(capfd, changes):
-    assert not warnings(capfd, **changes)
+def test_sound(warnings, changes):
+    assert not warnings(**changes)
