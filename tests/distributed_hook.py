@@ -21,6 +21,13 @@ class LossOfAllRanks(Hook):
         # Its mean and deviation are float32 whatever the default.
         model.data_preprocessor.double()
 
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        # Those of the attention, too, which `norm_eval` lets learn
+        if not runner.cfg.get('sync_bn'):
+            for module in runner.model.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
     def after_train_iter(self, runner, batch_idx, data_batch, outputs):
         loss = outputs['loss'].detach().clone()
         assert loss.dtype == torch.float64

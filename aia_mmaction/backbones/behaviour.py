@@ -54,9 +54,22 @@ class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[mis
         return getattr(self, name, default)
 
     def train(self, mode: bool = True) -> Any:
-        """Set the mode; the loops do it before their first iteration."""
+        """Set the mode; the loops do it before their first iteration.
+
+        ``norm_eval``, and ``bn_frozen`` of CSN, keep the norms of a pretrained
+        network as they are. Those of the attention have nothing to keep: they
+        learn, unless their stage is frozen.
+        """
         restore_hooks(self)
+        layers = [layer for _, layer in attention_layers(self)]
+        learned = [[p.requires_grad for p in layer.parameters()] for layer in layers]
         super().train(mode)
+        for layer, learns in zip(layers, learned):
+            parameters = list(layer.parameters())
+            if any(p.requires_grad for p in parameters):  # not of a frozen stage
+                layer.train(mode)
+                for parameter, requires_grad in zip(parameters, learns):
+                    parameter.requires_grad_(requires_grad)
         return self  # MMAction2's ResNet returns None
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
@@ -92,9 +105,17 @@ def attach_behaviour(backbone: Any) -> None:
 
 
 def _check_input(backbone: nn.Module, args: tuple) -> None:
-    # Not left to the attention: ResNetTSM reshapes before it.
+    # Not left to the attention: ResNetTSM and C2D reshape before it.
+    num_segments = getattr(backbone, 'num_segments', None)
     for x in args:  # none if it is passed by name
-        check_whole_clips(x, getattr(backbone, 'num_segments', None), backbone)
+        check_whole_clips(x, num_segments, backbone)
+        if x.dim() == 5 and num_segments not in (None, x.shape[2]):
+            raise ValueError(
+                f'{type(backbone).__name__}: expected clips of num_segments='
+                f'{num_segments} frames, got {x.shape[2]} in {list(x.shape)}. Give '
+                'clip_len of the pipeline and num_segments of the backbone the same '
+                'value.'
+            )
 
 
 def _warn_of_unused_attention(backbone: Any, args: tuple, output: Any) -> None:

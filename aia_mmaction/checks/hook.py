@@ -1,5 +1,5 @@
 import logging
-from typing import Set
+from typing import Any, Set
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from .labels import check_labels
-from .num_segments import wrong_num_segments
+from .num_segments import wrong_batch, wrong_num_segments
 from .variables import unused_variables
 
 
@@ -47,6 +47,32 @@ class CheckConfigHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Check testing, once."""
         self._check(runner, 'test')
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Check the first batch."""
+        self._check_batch(runner, 'training batch', data_batch)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Check the first batch."""
+        self._check_batch(runner, 'validation batch', data_batch)
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Check the first batch."""
+        self._check_batch(runner, 'test batch', data_batch)
+
+    def _check_batch(self, runner: Runner, what: str, data_batch: Any) -> None:
+        if what in self._checked or not isinstance(data_batch, dict):
+            return
+        wrong = wrong_batch(_model(runner), data_batch.get('inputs'))
+        if wrong:
+            raise ValueError(wrong)
+        self._checked.add(what)
 
     def _check(self, runner: Runner, *phases: str) -> None:
         if self._checked.issuperset(phases):  # each epoch validates

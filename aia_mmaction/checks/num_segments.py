@@ -5,13 +5,34 @@ mixes frames of different clips without an error whenever it happens to divide
 the batch.
 """
 
-from typing import Any, Iterable, Iterator, Tuple
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Tuple
 
-from torch import nn
+from mmaction.models import RecognizerAudio
+from torch import Tensor, nn
 
 from aia_mmaction.backbones.behaviour import WithAttention
 from aia_mmaction.config import type_name
 from aia_mmaction.necks import AIANeck
+
+PICTURE_CHANNELS = 3  # or fewer; more are several frames in one, as of flow
+
+
+class Owner(NamedTuple):
+    """What has attention that counts frames, in a recognizer."""
+
+    module: nn.Module
+    part: str  # 'backbone' or 'neck'
+    num_segments: int
+
+
+def find_owner(model: nn.Module) -> Optional[Owner]:
+    """The backbone, else the neck; None if nothing counts frames."""
+    for part in ('backbone', 'neck'):
+        module = getattr(model, part, None)
+        num_segments = getattr(module, 'num_segments', None)
+        if isinstance(module, (WithAttention, AIANeck)) and num_segments is not None:
+            return Owner(module, part, num_segments)
+    return None
 
 
 def wrong_num_segments(model: nn.Module, cfg: dict, phases: Iterable[str]) -> str:
@@ -27,56 +48,91 @@ def wrong_num_segments(model: nn.Module, cfg: dict, phases: Iterable[str]) -> st
     Returns:
         str: What is wrong and how to mend it; empty if nothing is.
     """
-    for part in ('backbone', 'neck'):
-        owner = getattr(model, part, None)
-        right = getattr(owner, 'num_segments', None)
-        if isinstance(owner, (WithAttention, AIANeck)) and right is not None:
-            break
-    else:
+    owner = find_owner(model)
+    if owner is None:
         return ''
+    name, right = type(owner.module).__name__, owner.num_segments
+    if isinstance(model, RecognizerAudio):
+        return (
+            f'{name}: expected a recognizer of videos, got a RecognizerAudio. A '
+            'spectrogram is one picture, with no frames for the attention to relate. '
+            'Leave plugins=[], or take the plain backbone.'
+        )
     if 'num_segments' in (cfg.get('model') or {}):  # AIARecognizer2D
         path = 'model.num_segments'
     else:
-        path = f'model.{part}.num_segments'
+        path = f'model.{owner.part}.num_segments'
     used = [
         (f'model.{other}.num_segments', n)
         for other in ('neck', 'cls_head')
         for n in [getattr(getattr(model, other, None), 'num_segments', None)]
         if n is not None
     ]
+    stacked = _input_channels(model) > PICTURE_CHANNELS
     for phase in phases:
         loader = f'{phase}_dataloader'
-        used += _frames_per_clip(cfg.get(loader), loader)
+        used += _frames_per_clip(cfg.get(loader), loader, stacked)
     wrong = [(where, n) for where, n in used if n != right]
     if not wrong:
         return ''
     got = ', '.join(f'{n} in {where}' for where, n in wrong)
     options = ' '.join(f'{where}={right}' for where, _ in wrong)
     return (
-        f'{type(owner).__name__}: expected {right} frames per clip '
+        f'{name}: expected {right} frames per clip '
         f'everywhere, as in {path}, got {got}. Give '
         'num_clips of every pipeline and num_segments of backbone and '
         f'head the same value, e.g. with --cfg-options {options}.'
     )
 
 
-def _frames_per_clip(
-    cfg: Any, path: str, is_flow: bool = False
-) -> Iterator[Tuple[str, int]]:
+def wrong_batch(model: nn.Module, inputs: Any) -> str:
+    """Compare the frames per clip of attention with a batch.
+
+    That tells, too, where a config does not: for samplers that are not known.
+
+    Args:
+        model (nn.Module): A recognizer.
+        inputs (Any): The ``'inputs'`` of a batch, before the data preprocessor.
+            Only ``[M, C, H, W]`` for each video, of 2-D networks, are looked at.
+
+    Returns:
+        str: What is wrong and how to mend it; empty if nothing is.
+    """
+    owner = find_owner(model)
+    if owner is None or not isinstance(inputs, (list, tuple, Tensor)):
+        return ''
+    for frames in inputs:
+        if frames.dim() == 4 and len(frames) % owner.num_segments:
+            return (
+                f'{type(owner.module).__name__}: expected whole clips of '
+                f'num_segments={owner.num_segments} frames of each video, got '
+                f'{len(frames)} frames of one, {list(frames.shape)}. Clips would mix '
+                'frames of different videos. Set num_segments to the frames per clip '
+                'that the pipeline samples.'
+            )
+    return ''
+
+
+def _input_channels(model: nn.Module) -> int:
+    backbone = getattr(model, 'backbone', nn.Identity())
+    convs = (m for m in backbone.modules() if hasattr(m, 'in_channels'))
+    return next((conv.in_channels for conv in convs), PICTURE_CHANNELS)
+
+
+def _frames_per_clip(cfg: Any, path: str, stacked: bool) -> Iterator[Tuple[str, int]]:
     """Where a config samples frames, and how many the network gets at once.
 
     Args:
         cfg (Any): Part of a config.
         path (str): The path to it, as in ``--cfg-options``.
-        is_flow (bool): Whether it is part of a dataset of optical flow, whose
-            ``clip_len`` frames become channels of one. Defaults to False.
+        stacked (bool): Whether the ``clip_len`` frames of a clip are stacked as
+            the channels of one, as those of optical flow.
     """
     if isinstance(cfg, dict):
-        is_flow = cfg.get('modality', 'Flow' if is_flow else 'RGB') == 'Flow'
         if 'Sample' in type_name(cfg) and 'clip_len' in cfg:
             # Frames far apart are clips of one frame (TSN, TSM); clips of
             # several frames are views of their own (C2D).
-            key = 'clip_len' if cfg['clip_len'] > 1 and not is_flow else 'num_clips'
+            key = 'clip_len' if cfg['clip_len'] > 1 and not stacked else 'num_clips'
             yield f'{path}.{key}', cfg.get(key, 1)
         children: Iterable[Tuple[Any, Any]] = cfg.items()
     elif isinstance(cfg, (list, tuple)):
@@ -84,4 +140,4 @@ def _frames_per_clip(
     else:
         children = ()
     for key, value in children:
-        yield from _frames_per_clip(value, f'{path}.{key}', is_flow)
+        yield from _frames_per_clip(value, f'{path}.{key}', stacked)

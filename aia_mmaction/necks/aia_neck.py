@@ -89,11 +89,7 @@ class AIANeck(nn.Module):
             return type(x)([self.attention(x[0])]), dict()
         raise ValueError(
             'AIANeck: expected one feature map [N, C, T, H, W] of a '
-            f'Recognizer3D, got {_describe(x)}. For a Recognizer2D set '
-            'num_segments of the neck. Where a class token comes with the map '
-            'and the head reads only the token, set output_cls_token=False of '
-            'MViT and with_cls_token=False of its head. For networks of '
-            'several pathways use plugins of the backbone.'
+            f'Recognizer3D, got {_describe(x)}. {_remedy(x)}'
         )
 
     def _forward_2d(self, maps: List[Tensor]) -> Tensor:
@@ -126,6 +122,25 @@ class AIANeck(nn.Module):
         # -> [N, clips, C, T, H, W] -> [N * clips, C, T, H, W]
         x = x.transpose(1, 2).flatten(0, 1)
         return self.attention(x).mean(dim=2, keepdim=True)
+
+
+def _remedy(x: Union[Tensor, Sequence]) -> str:
+    """For what a ``Recognizer3D`` cannot have given a neck."""
+    if isinstance(x, Tensor):
+        return (
+            'Tokens, or their mean, have no frames and places for the attention to '
+            'relate. Set return_feat_map=True of VisionTransformer, and take a head '
+            'for maps, such as I3DHead; TimeSformer and UniFormerV2 keep theirs to '
+            'themselves.'
+        )
+    if len(x) == 1:  # [map, class token] of the last stage
+        return (
+            'Where a class token comes with the map, the head reads only the token. '
+            'Set output_cls_token=False of MViT and with_cls_token=False of its head.'
+        )
+    if isinstance(x, tuple):
+        return 'For networks of several pathways use plugins of the backbone.'
+    return 'For a Recognizer2D set num_segments of the neck.'
 
 
 def _describe(x: Union[Tensor, Sequence]) -> str:

@@ -49,6 +49,13 @@ def _refuse_single_maps() -> None:
     def repaired(self, inputs, stage='neck', *args, **kwargs):
         if not self.with_neck or stage == 'backbone':
             return extract_feat(self, inputs, stage, *args, **kwargs)
+        if self.backbone_from in ('torchvision', 'timm'):
+            raise ValueError(
+                'Recognizer2D: expected a backbone of MMAction2 before a neck, got one '
+                f'of {self.backbone_from}, whose map is averaged before the neck sees '
+                'it. Give a convolutional network plugins by AIARecognizer2D; for a '
+                'Swin take SwinTransformer3D in a Recognizer3D.'
+            )
         hook = self.backbone.register_forward_hook(refuse)
         try:
             return extract_feat(self, inputs, stage, *args, **kwargs)

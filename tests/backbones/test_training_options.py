@@ -138,16 +138,51 @@ def test_frozen_stages(network):
         assert moved != frozen, name
 
 
-def test_norm_eval(network):
-    model = build_aia(network, norm_eval=True).train()
+def check_that_only_new_norms_learn(model, x):
+    """Those of the attention, but in layer1, which is frozen."""
+    gates = {
+        gate.norm: name
+        for name, layer in attention_layers(model)
+        for gate in layer.children()
+    }
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-    assert norms and not any(m.training for m in norms)
-    before = (
-        model.layer1[0].conv2.activate.after_norm[0].gate_c.norm.running_mean.clone()
+    model.train()
+    model(x).mean().backward()
+    assert len(norms) > len(gates) > 0
+    for norm in norms:
+        learns = norm in gates and not gates[norm].startswith('layer1')
+        assert norm.training == learns
+        if norm in gates:
+            assert bool(norm.running_mean.any()) == learns
+            assert norm.weight.requires_grad == learns
+            assert (norm.weight.grad is not None) == learns
+    model.eval()
+    assert not any(norm.training for norm in norms)
+
+
+def test_norm_eval(network):
+    model = build_aia(network, norm_eval=True, frozen_stages=1)
+    check_that_only_new_norms_learn(model, make_input(network))
+
+
+def test_frozen_norms_of_csn():
+    model = MODELS.build(
+        dict(
+            type='AIAResNet3dCSN',
+            depth=50,
+            pretrained=None,
+            norm_eval=True,
+            bn_frozen=True,
+            frozen_stages=1,
+        )
     )
-    model(make_input(network))
-    after = model.layer1[0].conv2.activate.after_norm[0].gate_c.norm.running_mean
-    assert torch.equal(before, after)
+    check_that_only_new_norms_learn(model, torch.randn(2, 3, 4, 32, 32))
+    frozen = [m for m in model.modules() if isinstance(m, nn.BatchNorm3d)]
+    # as before: those of the network, each of them
+    of_gates = {
+        g.norm for _, layer in attention_layers(model) for g in layer.children()
+    }
+    assert not any(m.weight.requires_grad for m in frozen if m not in of_gates)
 
 
 @pytest.mark.parametrize('name', ['tsn', 'tsm'])

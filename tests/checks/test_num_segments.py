@@ -8,7 +8,7 @@ from ..backbones.conftest import build_aia, build_plain
 from .conftest import Checked
 
 
-def sampling(num_clips, clip_len=1, **dataset):
+def sampling(num_clips, clip_len=1):
     return dict(
         dataset=dict(
             type='RepeatDataset',
@@ -16,8 +16,7 @@ def sampling(num_clips, clip_len=1, **dataset):
                 pipeline=[
                     dict(type='DecordInit'),
                     dict(type='SampleFrames', clip_len=clip_len, num_clips=num_clips),
-                ],
-                **dataset,
+                ]
             ),
         )
     )
@@ -97,9 +96,47 @@ def test_views_of_several_frames(recognizer):
 def test_optical_flow(recognizer):
     """Its clips of several frames are the channels of one."""
     backbone = build_aia('tsn', in_channels=10)
-    run_of(recognizer, backbone, clip_len=5, modality='Flow').train()
+    run_of(recognizer, backbone, clip_len=5).train()
     with pytest.raises(ValueError, match=f'train_{NUM_CLIPS}=4'):
-        run_of(recognizer, backbone, train=3, clip_len=5, modality='Flow').train()
+        run_of(recognizer, backbone, train=3, clip_len=5).train()
+
+
+@pytest.mark.parametrize('phase', ['train', 'val', 'test'])
+def test_first_batch(recognizer, phase):
+    """Whatever sampled it."""
+    run = run_of(recognizer, build_aia('tsn'))
+
+    def batch(*shape):
+        return dict(inputs=[torch.zeros(shape)])
+
+    iterate = getattr(run.hook, f'before_{phase}_iter')
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r'clips of num_segments=4 .* got 3 frames'
+        ):
+            iterate(run.runner, 0, batch(3, 3, 8, 8))
+    iterate(run.runner, 0, batch(12, 3, 8, 8))  # three crops
+    iterate(run.runner, 1, batch(3, 3, 8, 8))  # only the first is looked at
+
+
+def test_audio():
+    model = MODELS.build(
+        dict(
+            type='RecognizerAudio',
+            backbone=dict(type='AIAResNet', depth=18, in_channels=1),
+            cls_head=dict(type='TSNAudioHead', num_classes=2, in_channels=512),
+        )
+    )
+    with pytest.raises(ValueError, match='expected a recognizer of videos'):
+        Checked(model).train()
+
+
+def test_frames_of_c2d():
+    """It gets clips, and folds them itself."""
+    options = dict(depth=50, pretrained=None)
+    model = MODELS.build(dict(type='AIAC2D', num_segments=8, **options))
+    with pytest.raises(ValueError, match='num_segments=8 frames, got 16'):
+        model(torch.zeros(1, 3, 16, 32, 32))
 
 
 def test_model_object(recognizer):

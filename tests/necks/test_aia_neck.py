@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmengine.optim import build_optim_wrapper
 
 from aia_mmaction import AIANeck
 
@@ -176,6 +177,95 @@ def test_class_token():
     )
     with pytest.raises(ValueError, match='output_cls_token=False'):
         model.loss(torch.randn(1, 1, 3, 8, 32, 32), samples(1))
+
+
+VIT = dict(
+    type='VisionTransformer',
+    img_size=32,
+    embed_dims=32,
+    depth=1,
+    num_heads=2,
+    mlp_ratio=2,
+    num_frames=4,
+)
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        VIT,
+        dict(
+            type='TimeSformer',
+            num_frames=4,
+            img_size=32,
+            patch_size=16,
+            embed_dims=32,
+            num_heads=2,
+            num_transformer_layers=1,
+            pretrained=None,
+        ),
+    ],
+)
+def test_vectors(backbone):
+    """Their remedy is not that of MViT."""
+    model = MODELS.build(
+        dict(type='Recognizer3D', backbone=backbone, neck=dict(type='AIANeck'))
+    )
+    with pytest.raises(ValueError, match='Set return_feat_map=True') as error:
+        model.extract_feat(torch.randn(1, 1, 3, 4, 32, 32), stage='neck')
+    assert 'MViT' not in str(error.value)
+
+
+def test_map_of_a_vision_transformer():
+    model = MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=dict(VIT, return_feat_map=True),
+            neck=dict(type='AIANeck'),
+            cls_head=dict(type='I3DHead', num_classes=3, in_channels=32),
+        )
+    )
+    model.loss(torch.randn(2, 1, 3, 4, 32, 32), samples(2))['loss_cls'].backward()
+    assert all(p.grad is not None for p in model.neck.parameters())
+
+
+def test_layer_decay():
+    """MMAction2's constructor takes no batch norms."""
+
+    def optim_wrapper(**layer):
+        backbone, head = NETWORKS_3D['mvit']
+        neck = dict(type='AIANeck', plugins=[dict(cfg=dict(type='CinST', **layer))])
+        model = MODELS.build(
+            dict(
+                type='Recognizer3D',
+                backbone=dict(backbone),
+                neck=neck,
+                cls_head=dict(num_classes=3, **head),
+            )
+        )
+        model.loss(torch.randn(1, 1, 3, 8, 32, 32), samples(1))['loss_cls'].backward()
+        return model, build_optim_wrapper(
+            model,
+            dict(
+                type='OptimWrapper',
+                constructor='LearningRateDecayOptimizerConstructor',
+                paramwise_cfg=dict(num_layers=2, decay_rate=0.5),
+                optimizer=dict(type='SGD', lr=0.1, weight_decay=0.01),
+            ),
+        )
+
+    with pytest.raises(AssertionError, match='BN is not supported'):
+        optim_wrapper()
+    model, wrapper = optim_wrapper(norm_cfg=dict(type='GN', num_groups=1))
+    rates = {
+        parameter: group['lr']
+        for group in wrapper.param_groups
+        for parameter in group['params']
+    }
+    # of the head, the last layer
+    assert {rates[p] for p in model.neck.parameters()} == {
+        rates[model.cls_head.fc_cls.bias]
+    }
 
 
 def test_two_pathways():

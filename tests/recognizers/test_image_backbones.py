@@ -213,3 +213,16 @@ def test_readme_table():
     check_readme_table(
         'image backbones', ('backbone', 'attention layers', 'parameters'), rows
     )
+
+
+def test_neck():
+    """Recognizer2D averages the map first; its remedy is not out_indices."""
+    model = MODELS.build(
+        dict(
+            type='Recognizer2D',
+            backbone=dict(type='timm.regnety_002'),
+            neck=dict(type='AIANeck', num_segments=4),
+        )
+    )
+    with pytest.raises(ValueError, match='AIARecognizer2D; for a Swin take'):
+        model.extract_feat(torch.zeros(1, 4, 3, 32, 32), stage='neck')
