@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup lint test test-fast test-versions long-run demo clean
+.PHONY: setup lint test test-fast test-configs test-versions long-run demo clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +64,11 @@ test: setup $(IMAGES)/.ready $(TRITON)/.ready
 # What one runs while editing.
 test-fast: setup
 	$(PYTEST) $(PYTORCH_ALONE) -m 'not slow and not image_libraries'
+
+# Every config of MMAction2 whose network can have attention; 5 minutes.
+test-configs: export OMP_NUM_THREADS = 1
+test-configs: setup $(IMAGES)/.ready
+	PYTHONPATH=$(IMAGES) $(BIN)/python -m tests.mmaction2_configs
 
 # The wheel beside other versions of Python, PyTorch and OpenMMLab, each in an
 # environment of several gigabytes that is deleted again. Goes on where it was

@@ -45,7 +45,7 @@ setup(
     # Those of `make test-versions`
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
-        *(f'Programming Language :: Python :: 3.{n}' for n in (8, 10, 11, 12, 13)),
+        *(f'Programming Language :: Python :: 3.{n}' for n in (8, 9, 10, 11, 12, 13)),
     ],
     # mmcv and mmcv-lite own the same folder, so neither is named here: the
     # user has one of them, or takes it with an extra.

@@ -20,6 +20,14 @@ def type_name(cfg: dict) -> str:
     return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
+def forget_pretrained(backbone: dict) -> None:
+    """Have a backbone's config ask for no pretrained weights, in place."""
+    if 'pretrained' in backbone:
+        backbone['pretrained'] = None
+    if 'TSM' in type_name(backbone):
+        backbone['pretrained2d'] = False  # or it wants a file
+
+
 def build_untrained(cfg: Any, plain: bool = False) -> nn.Module:
     """A config's recognizer, without downloading pretrained weights.
 
@@ -32,9 +40,7 @@ def build_untrained(cfg: Any, plain: bool = False) -> nn.Module:
     """
     model = copy.deepcopy(cfg.model)
     backbone = model.backbone
-    backbone.pretrained = None
-    if 'TSM' in type_name(backbone):
-        backbone.pretrained2d = False  # or ResNetTSM wants a file
+    forget_pretrained(backbone)
     owner = model if type_name(model) == 'AIARecognizer2D' else backbone
     if not plain:
         built = MODELS.build(model)

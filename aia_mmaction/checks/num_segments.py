@@ -68,10 +68,10 @@ def wrong_num_segments(model: nn.Module, cfg: dict, phases: Iterable[str]) -> st
         for n in [getattr(getattr(model, other, None), 'num_segments', None)]
         if n is not None
     ]
-    stacked = _input_channels(model) > PICTURE_CHANNELS
+    channels = _input_channels(model)
     for phase in phases:
         loader = f'{phase}_dataloader'
-        used += _frames_per_clip(cfg.get(loader), loader, stacked)
+        used += frames_per_clip(cfg.get(loader), loader, channels)
     wrong = [(where, n) for where, n in used if n != right]
     if not wrong:
         return ''
@@ -119,19 +119,21 @@ def _input_channels(model: nn.Module) -> int:
     return next((conv.in_channels for conv in convs), PICTURE_CHANNELS)
 
 
-def _frames_per_clip(cfg: Any, path: str, stacked: bool) -> Iterator[Tuple[str, int]]:
+def frames_per_clip(cfg: Any, path: str, channels: int) -> Iterator[Tuple[str, int]]:
     """Where a config samples frames, and how many the network gets at once.
 
     Args:
         cfg (Any): Part of a config.
         path (str): The path to it, as in ``--cfg-options``.
-        stacked (bool): Whether the ``clip_len`` frames of a clip are stacked as
-            the channels of one, as those of optical flow.
+        channels (int): Of the network's input. Where they are more than a
+            picture has, the ``clip_len`` frames of a clip are stacked into one,
+            as those of optical flow.
     """
     if isinstance(cfg, dict):
         if 'Sample' in type_name(cfg) and 'clip_len' in cfg:
             # Frames far apart are clips of one frame (TSN, TSM); clips of
             # several frames are views of their own (C2D).
+            stacked = channels > PICTURE_CHANNELS
             key = 'clip_len' if cfg['clip_len'] > 1 and not stacked else 'num_clips'
             yield f'{path}.{key}', cfg.get(key, 1)
         children: Iterable[Tuple[Any, Any]] = cfg.items()
@@ -140,4 +142,4 @@ def _frames_per_clip(cfg: Any, path: str, stacked: bool) -> Iterator[Tuple[str, 
     else:
         children = ()
     for key, value in children:
-        yield from _frames_per_clip(value, f'{path}.{key}', stacked)
+        yield from frames_per_clip(value, f'{path}.{key}', channels)

@@ -15,15 +15,16 @@ KEYPOINTS = 17  # of COCO, as in all 2-D skeletons of MMAction2
 
 
 def find_dataset(cfg: Any, loader: str) -> dict:
-    """The dataset of a loader; of wrappers such as ``RepeatDataset`` the one inside.
+    """The dataset of a loader; of wrappers such as ``RepeatDataset`` the one inside,
+    of several the first.
 
     Args:
         cfg (Config): A config.
         loader (str): ``'train'``, ``'val'`` or ``'test'``.
     """
     dataset = cfg[f'{loader}_dataloader']['dataset']
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
+    while 'pipeline' not in dataset:
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     return dataset
 
 
@@ -63,6 +64,11 @@ def example_inputs(cfg: Any, loader: str) -> Tensor:
         if kind == 'PoseDecode':
             sample.update(_skeletons(), modality='Pose')
             transforms.append(transform)
+        elif kind == 'MMDecode':  # pictures, cropped to a skeleton
+            sample.update(_skeletons(), modality='RGB')
+            transforms.append(_black_frames)
+        elif kind == 'DecompressPose':
+            continue
         elif kind.endswith('Decode'):
             transforms.append(_black_frames)
         elif not kind.endswith('Init'):
@@ -80,7 +86,9 @@ def example_inputs(cfg: Any, loader: str) -> Tensor:
 def _black_frames(results: dict) -> dict:
     """What decoding gives; of optical flow it is two channels."""
     shape = (HEIGHT, WIDTH, 2 if results['modality'] == 'Flow' else 3)
-    results['imgs'] = [np.zeros(shape, np.uint8)] * np.size(results['frame_inds'])
+    # MMAction2's samplers of several modalities name them by one.
+    indices = results['RGB_inds'] if 'RGB_inds' in results else results['frame_inds']
+    results['imgs'] = [np.zeros(shape, np.uint8)] * np.size(indices)
     results['img_shape'] = results['original_shape'] = shape[:2]
     return results
 

@@ -1,0 +1,14 @@
+"""One config of MMAction2 of each kind; `make test-configs` has them all."""
+
+import pytest
+
+from . import mmaction2_configs
+from .conftest import slow_but
+
+QUICK = [name for name in mmaction2_configs.EXAMPLES if '/trn/' in name]
+
+
+@pytest.mark.parametrize('name', slow_but(QUICK, mmaction2_configs.EXAMPLES))
+def test_config(name):
+    result = mmaction2_configs.try_one(name)
+    assert not mmaction2_configs.surprise(result)
