@@ -7,7 +7,7 @@ import numpy as np
 
 NUM_FRAMES = 20
 # Class numbers of the two videos of a split; no mirrored video is of another.
-LABELS = (3, 7)
+LABELS = (3, 8)
 
 
 def make_frames(seed):
@@ -33,7 +33,7 @@ def write_frames(folder, seed):
         cv2.imwrite(str(folder / f'{i:05}.jpg'), frame)
 
 
-DATASETS = ('sthv1', 'sthv2', 'diving48', 'kinetics400', 'egtea')
+DATASETS = ('sthv1', 'sthv2', 'jester', 'diving48', 'kinetics400', 'egtea')
 
 
 def make_benchmarks(root, datasets=DATASETS):
@@ -71,6 +71,7 @@ def _make_egtea(folder):
 
 _MAKERS = {
     'sthv1': _make_frames,
+    'jester': _make_frames,
     'sthv2': partial(_make_videos, suffix='.webm'),
     'diving48': partial(_make_videos, suffix='.mp4'),
     'kinetics400': partial(_make_videos, suffix='.mp4', videos_of='videos_{split}'),

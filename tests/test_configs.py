@@ -18,13 +18,21 @@ from aia_mmaction.datasets.protocols import PROTOCOLS
 from .benchmarks import LABELS, make_benchmarks
 from .conftest import REPO, labels_of, read_config, slow_but
 
-CLASSES = dict(sthv1=174, sthv2=174, diving48=48, egtea=106, kinetics400=400)
+CLASSES = dict(sthv1=174, sthv2=174, jester=27, diving48=48, egtea=106, kinetics400=400)
 # name: (backbone, attention, dataset, frames)
 CONFIGS = {}
 for model, attention, dataset, frames in product(
     ('tsn', 'tsm'),
     ('CinST', 'STinC'),
-    ('sthv1', 'sthv2', 'diving48', 'egtea-split1', 'egtea-split2', 'egtea-split3'),
+    (
+        'sthv1',
+        'sthv2',
+        'jester',
+        'diving48',
+        'egtea-split1',
+        'egtea-split2',
+        'egtea-split3',
+    ),
     (8, 16),
 ):
     suffix = '_16f' if frames == 16 else ''

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 DATA = {
     'Something-Something V1': 'data/sthv1/',
+    'Jester': 'data/jester/',
     'Something-Something V2': 'data/sthv2/',
     'Diving48': 'data/diving48/',
     'EGTEA Gaze+': 'data/egtea/',

@@ -6,12 +6,27 @@ from mmaction.datasets.transforms import Flip
 from mmaction.registry import TRANSFORMS
 from mmengine.fileio import exists, list_from_file
 
-# Class names of Something-Something in MMAction2's order, one per line.
+# Class names of Something-Something in MMAction2's order, and of Jester in that
+# of its label file, one per line.
 SHIPPED = Path(__file__).parent / 'labels'
+
+SIDES = {
+    'left': 'right',
+    'right': 'left',
+    'clockwise': 'counterclockwise',
+    'counterclockwise': 'clockwise',
+    'cw': 'ccw',
+    'ccw': 'cw',
+}
+# Words may be joined by underscores, which \b takes for letters.
+SIDE = re.compile(rf'(?<![a-z])({"|".join(SIDES)})(?![a-z])')
 
 
 def flip_pairs(names: Sequence[str]) -> Dict[int, int]:
     """Which class a mirrored video of a class is of, where it is another.
+
+    Left becomes right, and clockwise counterclockwise (cw, ccw), written in
+    capitals or not, with spaces or underscores.
 
     Args:
         names (Sequence[str]): Class names in the order of their numbers.
@@ -19,14 +34,15 @@ def flip_pairs(names: Sequence[str]) -> Dict[int, int]:
     Returns:
         dict: Both directions, ``{86: 87, 87: 86, ...}``.
     """
-    swap = dict(left='right', right='left')
-    mirrored = [
-        re.sub(r'\b(left|right)\b', lambda word: swap[word[0]], name) for name in names
+    plain = [
+        re.sub(r'counter[ _-]clockwise', 'counterclockwise', name.lower())
+        for name in names
     ]
+    mirrored = [SIDE.sub(lambda word: SIDES[word[0]], name) for name in plain]
     return {
-        i: names.index(other)
-        for i, (name, other) in enumerate(zip(names, mirrored))
-        if other != name and other in names
+        i: plain.index(other)
+        for i, (name, other) in enumerate(zip(plain, mirrored))
+        if other != name and other in plain
     }
 
 
@@ -37,7 +53,7 @@ class FlipByLabelName(Flip):
     Args:
         labels (str): A file with one class name per line in the order of
             their numbers, or ``'sthv1'`` or ``'sthv2'``, Something-Something
-            in MMAction2's order.
+            in MMAction2's order, or ``'jester'``.
         **kwargs: Arguments of ``Flip``.
 
     Raises:
@@ -51,8 +67,8 @@ class FlipByLabelName(Flip):
         path = shipped if shipped.exists() else labels
         if not exists(path):
             raise FileNotFoundError(
-                "FlipByLabelName: expected labels to be 'sthv1', 'sthv2' or a "
-                f'file with one class name per line, got {labels!r}, which is '
+                "FlipByLabelName: expected labels to be 'sthv1', 'sthv2', 'jester' "
+                f'or a file with one class name per line, got {labels!r}, which is '
                 'no file.'
             )
         names = list_from_file(path, encoding='utf-8-sig')

@@ -23,7 +23,13 @@ SORTED = both_ways({86: 87, 93: 94, 166: 167})
         (names('sthv1'), both_ways({2: 4, 30: 41, 52: 66})),
         (sorted(names('sthv1')), SORTED),
         (names('sthv2'), SORTED),
+        # swiping, sliding two fingers, turning the hand
+        (names('jester'), both_ways({0: 1, 6: 7, 14: 15})),
         (['Turn left', 'Turn right', 'Turn leftover'], {0: 1, 1: 0}),
+        # of UTD-MHAD
+        (['swipe_left', 'swipe_right', 'wave'], {0: 1, 1: 0}),
+        (['draw_circle_cw', 'draw_circle_ccw'], {0: 1, 1: 0}),
+        (['TURN COUNTER-CLOCKWISE', 'Turn clockwise'], {0: 1, 1: 0}),
         (['Turn left', 'Turn', 'right'], {}),
     ],
 )
@@ -31,9 +37,11 @@ def test_pairs(labels, expected):
     assert flip_pairs(labels) == expected
 
 
-@pytest.mark.parametrize('dataset', ['sthv1', 'sthv2'])
-def test_shipped_names(dataset):
-    assert len(set(names(dataset))) == len(names(dataset)) == 174
+@pytest.mark.parametrize(
+    'dataset, number', [('sthv1', 174), ('sthv2', 174), ('jester', 27)]
+)
+def test_shipped_names(dataset, number):
+    assert len(set(names(dataset))) == len(names(dataset)) == number
 
 
 @pytest.mark.parametrize('label, flipped', [(30, 41), (41, 30), (7, 7)])
@@ -62,5 +70,5 @@ def test_names_without_sides(tmp_path):
 
 
 def test_no_such_names():
-    with pytest.raises(FileNotFoundError, match="'sthv1', 'sthv2' or a file"):
+    with pytest.raises(FileNotFoundError, match="'sthv1', 'sthv2', 'jester' or a file"):
         TRANSFORMS.build(dict(type='FlipByLabelName', labels='sthv3'))

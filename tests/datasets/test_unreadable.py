@@ -195,7 +195,7 @@ def test_unknown_option():
 
 def test_of_the_benchmark_configs():
     """Training goes on, testing does not."""
-    for name in ('sthv1', 'sthv2', 'sthv2_3d', 'diving48', 'egtea'):
+    for name in ('sthv1', 'sthv2', 'sthv2_3d', 'jester', 'diving48', 'egtea'):
         cfg = Config.fromfile(REPO / f'configs/_base_/datasets/{name}.py')
         for pipeline, on_error in (
             (cfg.train_dataloader, 'skip'),

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -46,11 +47,11 @@ def lines(path):
     return path.read_text().splitlines()
 
 
-def make_sthv1(source):
-    name = '20bn-something-something-v1'
+def make_sthv1(source, dataset='something-something'):
+    name = f'20bn-{dataset}-v1'
     for video in range(1, 6):
         write_frames(source / name / str(video), video)
-    prefix = 'something-something-v1-'
+    prefix = f'{dataset}-v1-'
     (source / f'{prefix}labels.csv').write_text('\n'.join(V1_LABELS))
     (source / f'{prefix}train.csv').write_text(
         ''.join(f'{i};{V1_LABELS[i % 3]}\n' for i in (2, 1, 3))
@@ -144,6 +145,52 @@ def test_sthv1(tmp_path, order, numbers):
     assert (data / 'rawframes/5/00001.jpg').exists()
     assert '86,017' in printed
     assert (f"labels='{'data/sthv1'}/labels.txt'" in printed) == (order == 'sorted')
+
+
+def test_jester(tmp_path):
+    """Beside another benchmark, whose files have such names, too."""
+    make_sthv1(tmp_path / 'raw')
+    shutil.rmtree(tmp_path / 'raw' / '20bn-something-something-v1')
+    (tmp_path / 'raw' / 'something-something-v1-labels.csv').write_text('Waving\n')
+    make_sthv1(tmp_path / 'raw', 'jester')
+    printed = prepare('jester', 'raw', tmp_path, '--label-order', 'sorted')
+    data = tmp_path / 'data/jester'
+    assert lines(data / 'labels.txt') == sorted(V1_LABELS)
+    assert lines(data / 'jester_val_list_rawframes.txt') == [f'4 {NUM_FRAMES} 1']
+    assert lines(data / 'jester_test_list_rawframes.txt') == [f'5 {NUM_FRAMES}']
+    assert (data / 'rawframes/5/00001.jpg').exists()
+    for count in ('118,562', '14,787', '14,743'):
+        assert count in printed
+    assert "labels='data/jester/labels.txt'" in printed
+
+
+def test_newer_package_of_sthv2(tmp_path, capsys):
+    """Its names have no prefix, and it brings the answers of the test."""
+    raw = tmp_path / 'raw'
+    make_sthv2(raw)
+    for path in raw.glob('*.json'):
+        path.rename(raw / path.name.rsplit('-', 1)[1])
+    answers = raw / 'test-answers.csv'
+    answers.write_text(f'4;{V2_LABELS[0]}\n5;{V2_LABELS[1]}\n')
+    test_list = tmp_path / 'data/sthv2/sthv2_test_list_videos.txt'
+    prepare('sthv2', 'raw', tmp_path, '--with-test-labels')
+    assert lines(test_list) == ['5.webm 1', '4.webm 0']
+    prepare('sthv2', 'raw', tmp_path)
+    assert lines(test_list) == ['5.webm', '4.webm']
+
+    for text, expected in (
+        (f'4;{V2_LABELS[0]}\n', 'got none for 5'),
+        ('4;Swimming\n5;Swimming\n', "got 'Swimming'"),
+        ('4\n', 'line 1: expected ID;label'),
+    ):
+        answers.write_text(text)
+        with pytest.raises(SystemExit, match=expected):
+            prepare('sthv2', 'raw', tmp_path, '--with-test-labels')
+    answers.unlink()
+    with pytest.raises(SystemExit, match=r'Expected \*test-answers.csv'):
+        prepare('sthv2', 'raw', tmp_path, '--with-test-labels')
+    with pytest.raises(SystemExit, match='expected sthv2, got jester'):
+        prepare('jester', 'raw', tmp_path, '--with-test-labels')
 
 
 def test_sthv2(tmp_path):

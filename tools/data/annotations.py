@@ -31,12 +31,24 @@ class Annotations(NamedTuple):
 
 def sthv1(source: Path, label_order: str) -> Annotations:
     """Something-Something V1: CSV files with ``;``, and a label per line."""
-    labels = _lines(_find(source, '*v1-labels.csv'))
-    numbers = _numbers(labels, label_order)
     counts = dict(train=86017, validation=11522, test=10960)
+    return _of_csv(source, label_order, 'something-v1', 'sthv1', counts)
+
+
+def jester(source: Path, label_order: str) -> Annotations:
+    """Jester, whose files have the form of Something-Something V1's."""
+    counts = dict(train=118562, validation=14787, test=14743)
+    return _of_csv(source, label_order, 'jester-v1', 'jester', counts)
+
+
+def _of_csv(
+    source: Path, label_order: str, prefix: str, benchmark: str, counts: Dict[str, int]
+) -> Annotations:
+    labels = _lines(_find(source, f'*{prefix}-labels.csv'))
+    numbers = _numbers(labels, label_order)
     splits = []
     for split, count in counts.items():
-        path = _find(source, f'*v1-{split}.csv')
+        path = _find(source, f'*{prefix}-{split}.csv')
         videos = {}
         for i, row in enumerate(_csv(path), 1):
             expected = 1 if split == 'test' else 2
@@ -48,12 +60,19 @@ def sthv1(source: Path, label_order: str) -> Annotations:
                 )
             _add(videos, row[0], None if split == 'test' else row[1], numbers, path)
         name = dict(validation='val').get(split, split)
-        splits.append(Split(f'sthv1_{name}_list_rawframes.txt', videos, count))
+        list_file = f'{benchmark}_{name}_list_rawframes.txt'
+        splits.append(Split(list_file, videos, count))
     return Annotations(sorted(numbers, key=numbers.get), splits)
 
 
-def sthv2(source: Path, label_order: str) -> Annotations:
-    """Something-Something V2: JSON files whose templates have brackets."""
+def sthv2(
+    source: Path, label_order: str, with_test_labels: bool = False
+) -> Annotations:
+    """Something-Something V2: JSON files whose templates have brackets.
+
+    Newer packages bring ``test-answers.csv``, ``id;label``, from which the test
+    list gets its labels with ``with_test_labels``.
+    """
     path = _find(source, '*labels.json')
     found = _json(path, dict)
     labels = {str(number): name for name, number in found.items()}
@@ -68,15 +87,35 @@ def sthv2(source: Path, label_order: str) -> Annotations:
     splits = []
     for split, count in counts.items():
         path = _find(source, f'*{split}.json')
+        answers = _answers(source) if split == 'test' and with_test_labels else {}
         videos = {}
         for entry in _json(path, list):
-            label = None
+            video = _text_field(entry, 'id', path)
+            label = answers.get(video)
+            if answers and label is None:
+                raise AnnotationError(
+                    f'{path}: expected a label for each video in the test answers, '
+                    f'got none for {video}. Download both again.'
+                )
             if split != 'test':
                 label = re.sub(r'[\[\]]', '', _text_field(entry, 'template', path))
-            _add(videos, f'{_text_field(entry, "id", path)}.webm', label, numbers, path)
+            _add(videos, f'{video}.webm', label, numbers, path)
         name = dict(validation='val').get(split, split)
         splits.append(Split(f'sthv2_{name}_list_videos.txt', videos, count))
     return Annotations(sorted(numbers, key=numbers.get), splits)
+
+
+def _answers(source: Path) -> Dict[str, str]:
+    """The labels of the test videos, by their names."""
+    path = _find(source, '*test-answers.csv')
+    answers = {}
+    for i, row in enumerate(_csv(path), 1):
+        if len(row) != 2:
+            raise AnnotationError(
+                f'{path}, line {i}: expected ID;label, got {";".join(row)!r}.'
+            )
+        answers[row[0]] = row[1]
+    return answers
 
 
 def diving48(source: Path) -> Annotations:

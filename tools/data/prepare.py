@@ -4,6 +4,7 @@ SOURCE is a folder with everything that you downloaded, archives or unpacked:
 
 - sthv1: frames (20bn-something-something-v1-00, ...) and the CSV files
 - sthv2: videos (20bn-something-something-v2-00, ...) and the JSON files
+- jester: frames (20bn-jester-v1-00, ...) and the CSV files
 - diving48: videos, Diving48_V2_train.json, Diving48_V2_test.json and
   Diving48_vocab.json
 - egtea: cropped clips, train_split1.txt, ..., action_idx.txt
@@ -37,7 +38,8 @@ from rich.table import Table
 
 from aia_mmaction.files import write_text
 
-BENCHMARKS = ('sthv1', 'sthv2', 'diving48', 'egtea')
+BENCHMARKS = ('sthv1', 'sthv2', 'jester', 'diving48', 'egtea')
+OF_FRAMES = ('sthv1', 'jester')  # published as folders of pictures
 
 
 def parse_args():
@@ -55,9 +57,15 @@ def parse_args():
         '--label-order',
         choices=['mmaction2', 'sorted'],
         default='mmaction2',
-        help='of Something-Something: as in the label file '
+        help='of Something-Something and Jester: as in the label file '
         '(the default) or sorted, as the authors of TSM and '
         'AIA do',
+    )
+    parser.add_argument(
+        '--with-test-labels',
+        action='store_true',
+        help='of sthv2, to label its test list by test-answers.csv, which '
+        'newer packages bring',
     )
     parser.add_argument(
         '--num-workers',
@@ -70,7 +78,7 @@ def parse_args():
 
 def link_media(benchmark, names, source, target):
     """Link the folder that the names are relative to into the target."""
-    link = target / ('rawframes' if benchmark == 'sthv1' else 'videos')
+    link = target / ('rawframes' if benchmark in OF_FRAMES else 'videos')
     if link.exists():
         return link
     # A few may be missing: where most of the first hundred are, is the folder.
@@ -113,17 +121,16 @@ def check_names(names):
 
 def list_line(benchmark, name, frames, number):
     parts = [name]
-    if benchmark == 'sthv1':
+    if benchmark in OF_FRAMES:
         parts.append(frames)
     if number is not None:
         parts.append(number)
     return ' '.join(map(str, parts)) + '\n'
 
 
-def prepare(benchmark, source, target, label_order, num_workers):
-    read = getattr(annotations, benchmark)
-    if benchmark.startswith('sth'):
-        read = partial(read, label_order=label_order)
+def prepare(benchmark, source, target, num_workers, **options):
+    """Make the lists; ``options`` are those of the reader of the annotations."""
+    read = partial(getattr(annotations, benchmark), **options)
     if not source.is_dir():
         raise FileNotFoundError(
             f'Expected a folder with the download, got {source}. Check the path.'
@@ -139,7 +146,7 @@ def prepare(benchmark, source, target, label_order, num_workers):
     names = list(dict.fromkeys(n for s in found.splits for n in s.videos))
     check_names(names)
     media = link_media(benchmark, names, source, target)
-    function = check_frames if benchmark == 'sthv1' else check_video
+    function = check_frames if benchmark in OF_FRAMES else check_video
     checked = check(media, names, function, target / '.checked.jsonl', num_workers)
 
     write_text(target / 'labels.txt', '\n'.join(found.labels) + '\n')
@@ -181,7 +188,7 @@ def prepare(benchmark, source, target, label_order, num_workers):
             f'Expected videos in {media}, got none that can be read; the '
             f'first one: {next(iter(broken.items()))}.'
         )
-    if label_order == 'sorted' and benchmark == 'sthv1':
+    if options.get('label_order') == 'sorted' and benchmark != 'sthv2':
         print(
             'The classes are sorted: in the config, set '
             f"dict(type='FlipByLabelName', labels='{target}/labels.txt')."
@@ -191,8 +198,18 @@ def prepare(benchmark, source, target, label_order, num_workers):
 def main():
     args = parse_args()
     target = args.target or Path('data') / args.benchmark
+    options = {}
+    if args.benchmark in ('sthv1', 'sthv2', 'jester'):
+        options['label_order'] = args.label_order
+    if args.with_test_labels:
+        if args.benchmark != 'sthv2':
+            sys.exit(
+                f'--with-test-labels: expected sthv2, got {args.benchmark}, of which '
+                'no test labels are published. Leave the option out.'
+            )
+        options['with_test_labels'] = True
     try:
-        prepare(args.benchmark, args.source, target, args.label_order, args.num_workers)
+        prepare(args.benchmark, args.source, target, args.num_workers, **options)
     except (AnnotationError, ArchiveError, OSError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
 
