@@ -16,7 +16,6 @@ import argparse
 import os
 import re
 import sys
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple
@@ -300,14 +299,22 @@ def surprise(result: Result) -> str:
 
 def summary(results: List[Result]) -> str:
     """The README's lines."""
-    counts = Counter(
-        'not: ' + expected_failure(r.name)[1] if expected_failure(r.name) else r.outcome
-        for r in results
-    )
-    rows = [f'| {outcome} | {n} |' for outcome, n in sorted(counts.items())]
+    by_outcome: Dict[str, List[str]] = {}
+    for name, outcome in results:
+        expected = expected_failure(name)
+        outcome = f'not: {expected[1]}' if expected else outcome
+        by_outcome.setdefault(outcome, []).append(Path(name).stem)
+    rows = [
+        f'| {outcome} | {len(names)} | {_those(names) * outcome.startswith("not: ")} |'
+        for outcome, names in sorted(by_outcome.items())
+    ]
     version = f'mmaction2 {mmaction.__version__}'
-    head = [f'| {version}: {len(results)} configs | |', '|---|---|']
+    head = [f'| {version} | {len(results)} configs | |', '|---|---|---|']
     return '\n'.join([*head, *rows]) + '\n'
+
+
+def _those(names: List[str]) -> str:
+    return ', '.join(f'`{name}`' for name in names)
 
 
 def main() -> int:
