@@ -3,6 +3,12 @@
 num_segments = 8
 num_classes = 8
 
+dataset_type = 'GuidedVideoDataset'
+data_root = 'data/motion_pairs/videos'
+ann_file_train = 'data/motion_pairs/motion_pairs_train_list_videos.txt'
+ann_file_val = 'data/motion_pairs/motion_pairs_test_list_videos.txt'
+guide = "the README's section Demo"
+
 # No flip: it swaps left and right, which are classes here.
 train_pipeline = [
     dict(type='ReadableDecordInit', on_error='skip'),
@@ -14,36 +20,45 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='ReadableDecordInit'),
-    dict(test_mode=True, **train_pipeline[1]),
+    dict(
+        type='SampleFrames',
+        clip_len=1,
+        frame_interval=1,
+        num_clips=num_segments,
+        test_mode=True,
+    ),
     dict(type='ReadableDecordDecode'),
-    *train_pipeline[3:5],
+    dict(type='Resize', scale=(48, 48), keep_ratio=False),
+    dict(type='FormatShape', input_format='NCHW'),
     dict(type='PackActionInputs', meta_keys=('filename',)),
 ]
 
-loader = dict(batch_size=16, num_workers=1, persistent_workers=True)
-dataset = dict(
-    type='GuidedVideoDataset',
-    data_prefix=dict(video='data/motion_pairs/videos'),
-    guide="the README's section Demo",
-)
 train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        ann_file='data/motion_pairs/motion_pairs_train_list_videos.txt',
+        type=dataset_type,
+        ann_file=ann_file_train,
+        data_prefix=dict(video=data_root),
         pipeline=train_pipeline,
-        **dataset,
+        guide=guide,
     ),
-    **loader,
 )
 val_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        ann_file='data/motion_pairs/motion_pairs_test_list_videos.txt',
+        type=dataset_type,
+        ann_file=ann_file_val,
+        data_prefix=dict(video=data_root),
         pipeline=test_pipeline,
         test_mode=True,
-        **dataset,
+        guide=guide,
     ),
-    **loader,
 )
 test_dataloader = val_dataloader
 
