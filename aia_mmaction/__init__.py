@@ -53,7 +53,6 @@ if not _imported_for_the_doctor():
         AIAResNetTIN,
         AIAResNetTSM,
         AIATANet,
-        insert_plugins,
     )
     from .datasets import FlipByLabelName, GuidedRawframeDataset, GuidedVideoDataset
     from .layers import (
@@ -64,7 +63,11 @@ if not _imported_for_the_doctor():
         STinC,
     )
     from .necks import AIANeck
+    from .plugins import insert_plugins
     from .recognizers import AIARecognizer2D
+    from .utils.moved import find_moved_modules
+
+    find_moved_modules()
 
     __all__ = [
         'AIAC2D',

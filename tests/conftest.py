@@ -21,7 +21,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.visualization import Visualizer
 
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.plugins import attention_layers
 from aia_mmaction.repairs import all_repairs
 from aia_mmaction.repairs.on_disk import Edit
 

@@ -29,15 +29,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import aia_mmaction
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.benchmarking.untrained import build_untrained, forget_pretrained
 from aia_mmaction.checks.num_segments import (
     PICTURE_CHANNELS,
     frames_per_clip,
     wrong_batch,
     wrong_num_segments,
 )
-from aia_mmaction.config import build_untrained, forget_pretrained, type_name
 from aia_mmaction.datasets.example import example_inputs, find_pipeline
+from aia_mmaction.plugins import attention_layers
+from aia_mmaction.utils.config import type_name
 
 CONFIGS = Path(mmaction.__file__).parent / '.mim' / 'configs'
 README = Path(__file__).parent.parent / 'README.md'

@@ -15,7 +15,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.utils import digit_version
 
-from aia_mmaction.predictions import load_dump
+from aia_mmaction.evaluation.dumps import load_dump
 
 from .backbones.test_training_options import torchvision_layout
 from .benchmarks import LABELS, NUM_FRAMES, make_benchmarks

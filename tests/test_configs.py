@@ -12,8 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
-from aia_mmaction.backbones import attention_layers
 from aia_mmaction.datasets.protocols import PROTOCOLS
+from aia_mmaction.plugins import attention_layers
 
 from .benchmarks import LABELS, make_benchmarks
 from .conftest import REPO, labels_of, read_config, slow_but

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aia_mmaction.datasets.list_file import ListFileError, read_list
-from aia_mmaction.predictions import DumpError, load_dump
+from aia_mmaction.evaluation.dumps import DumpError, load_dump
 
 from .conftest import REPO, slow_but
 from .test_predictions import make_dump

@@ -15,8 +15,8 @@ from mmaction.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 
-from aia_mmaction.backbones import attention_layers
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
+from aia_mmaction.plugins import attention_layers
 
 from .conftest import read_config, slow_but
 

@@ -30,7 +30,7 @@ from motion_pairs import (
     write_report,
 )
 
-from aia_mmaction.backbones import PAPER_MODULES
+from aia_mmaction.plugins import PAPER_MODULES
 
 CONFIG = REPO / 'configs' / 'tsn_r18_motion-pairs.py'
 PLAIN = 'plain'

@@ -44,14 +44,15 @@ from rich.console import Console
 from rich.table import Table
 
 from aia_mmaction import __version__
-from aia_mmaction.backbones import attention_layers
-from aia_mmaction.backbones.places import PluggedActivation
-from aia_mmaction.config import build_untrained, type_name
+from aia_mmaction.benchmarking.untrained import build_untrained
 from aia_mmaction.datasets.example import find_pipeline
-from aia_mmaction.files import config_file, write_text
 from aia_mmaction.layers import build_layer
 from aia_mmaction.ops.graph import bytes_saved
 from aia_mmaction.ops.parity import deviations
+from aia_mmaction.plugins import attention_layers
+from aia_mmaction.plugins.slots import PluggedActivation
+from aia_mmaction.utils.config import type_name
+from aia_mmaction.utils.files import config_file, write_text
 
 IMPLS = ('auto', 'reference', 'fused', 'compiled', 'triton')
 DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16)

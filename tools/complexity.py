@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.benchmarking.untrained import build_untrained
 from aia_mmaction.checks.num_segments import wrong_num_segments
-from aia_mmaction.config import build_untrained
 from aia_mmaction.datasets.example import example_inputs
-from aia_mmaction.files import config_file
+from aia_mmaction.plugins import attention_layers
+from aia_mmaction.utils.files import config_file
 
 # What reads all of a pooled map, and what writes all of a product
 POOLS = ('aten::amax', 'aten::max', 'aten::mean', 'aten::sum')

@@ -44,11 +44,12 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
+from aia_mmaction.datasets.flip_by_label_name import SHIPPED
+
 # The import also allow-lists, for weights-only loading, what MMEngine puts
 # into its checkpoints.
-from aia_mmaction.backbones import PAPER_MODULES
-from aia_mmaction.backbones.plugins import LONG_STAGE
-from aia_mmaction.datasets.flip_by_label_name import SHIPPED
+from aia_mmaction.plugins import PAPER_MODULES
+from aia_mmaction.plugins.grammar import LONG_STAGE
 
 DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}
 

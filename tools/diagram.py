@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from aia_mmaction.files import draft_of
+from aia_mmaction.utils.files import draft_of
 
 GREY, BLUE, RED, YELLOW = '#e8e8e8', '#cfe2ff', '#ffd9d2', '#fff3c4'
 RADIUS = 0.2

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest, bootstrap
 
-from aia_mmaction.predictions import DumpError, combine, load_dump
+from aia_mmaction.evaluation.dumps import DumpError, combine, load_dump
 
 RESAMPLES = 1000
 

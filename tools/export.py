@@ -27,8 +27,8 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import load_checkpoint
 
 from aia_mmaction.datasets.example import example_inputs
-from aia_mmaction.deployment import FORMATS, ScoresOfClips
-from aia_mmaction.files import config_file, draft_of, existing_file
+from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
+from aia_mmaction.utils.files import config_file, draft_of, existing_file
 
 # Of scores, relative to the largest one
 TOLERANCE = 1e-4

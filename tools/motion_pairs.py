@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 import aia_mmaction
-from aia_mmaction.files import as_command, write_text
-from aia_mmaction.predictions import load_dump
+from aia_mmaction.evaluation.dumps import load_dump
+from aia_mmaction.utils.files import as_command, write_text
 
 REPO = Path(__file__).resolve().parent.parent
 

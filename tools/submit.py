@@ -26,8 +26,8 @@ from pathlib import Path, PurePosixPath
 from mmengine.fileio import list_from_file
 
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
-from aia_mmaction.files import write_text
-from aia_mmaction.predictions import DumpError, combine, in_order_of, load_dump
+from aia_mmaction.evaluation.dumps import DumpError, combine, in_order_of, load_dump
+from aia_mmaction.utils.files import write_text
 
 ACTIONS = 100  # that EPIC-Kitchens takes of a video
 

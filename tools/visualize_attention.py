@@ -35,10 +35,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.fileio import list_from_file
 from mmengine.registry import init_default_scope
 
-from aia_mmaction.backbones.blocks import find_pathways, find_stages
-from aia_mmaction.config import type_name
 from aia_mmaction.datasets.example import find_dataset
-from aia_mmaction.files import as_command
+from aia_mmaction.plugins.stages import find_pathways, find_stages
+from aia_mmaction.utils.config import type_name
+from aia_mmaction.utils.files import as_command
 from aia_mmaction.visualization import (
     Panel,
     contact_sheet,

@@ -1,6 +1,6 @@
 from typing import Sequence, Union
 
-from .insertion import insert_plugins
+from aia_mmaction.plugins import insert_plugins
 
 
 class AIABackbone:

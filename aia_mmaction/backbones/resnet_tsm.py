@@ -3,9 +3,10 @@ from typing import Any
 from mmaction.models.backbones.resnet_tsm import ResNetTSM, TemporalShift
 from mmaction.registry import MODELS
 
+from aia_mmaction.plugins.grammar import LONG_STAGE
+from aia_mmaction.plugins.stages import find_stages
+
 from .base import AIABackbone
-from .blocks import find_stages
-from .plugins import LONG_STAGE
 
 
 @MODELS.register_module()

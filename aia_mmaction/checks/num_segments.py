@@ -10,9 +10,9 @@ from typing import Any, Iterable, Iterator, NamedTuple, Optional, Tuple
 from mmaction.models import RecognizerAudio
 from torch import Tensor, nn
 
-from aia_mmaction.backbones.behaviour import WithAttention
-from aia_mmaction.config import type_name
 from aia_mmaction.necks import AIANeck
+from aia_mmaction.plugins.behaviour import WithAttention
+from aia_mmaction.utils.config import type_name
 
 PICTURE_CHANNELS = 3  # or fewer; more are several frames in one, as of flow
 

@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.dataset import Compose
 from torch import Tensor
 
-from aia_mmaction.config import type_name
+from aia_mmaction.utils.config import type_name
 
 from .protocols import with_protocol
 

@@ -2,7 +2,7 @@
 
 from typing import List, Sequence
 
-from aia_mmaction.config import type_name
+from aia_mmaction.utils.config import type_name
 
 # How frames are resized and cropped, and how often a video is sampled.
 _SHORT_SIDE_256 = dict(type='Resize', scale=(-1, 256))

@@ -3,8 +3,8 @@ from typing import List, Optional, Sequence, Tuple, Union
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from aia_mmaction.backbones.plugins import Plugin, parse_list
 from aia_mmaction.layers import build_layer
+from aia_mmaction.plugins.grammar import Plugin, parse_list
 
 
 @MODELS.register_module()

@@ -3,7 +3,7 @@ from typing import Sequence, Union
 from mmaction.models import Recognizer2D
 from mmaction.registry import MODELS
 
-from aia_mmaction.backbones import attention_layers, insert_plugins
+from aia_mmaction.plugins import attention_layers, insert_plugins
 
 
 @MODELS.register_module()

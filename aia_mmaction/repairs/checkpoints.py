@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Optional
 from unittest.mock import patch
 
-from ..files import draft_of
+from ..utils.files import draft_of
 from .repair import Repair
 
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, NamedTuple
 
-from ..files import draft_of
+from ..utils.files import draft_of
 
 
 def _installed(package: str, path: str) -> Path:

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from aia_mmaction.files import draft_of
+from aia_mmaction.utils.files import draft_of
 
 OPACITY = 0.5
 COLORMAP = 'turbo'

@@ -5,9 +5,9 @@ from typing import Dict, Iterator, List, NamedTuple
 
 from torch import Tensor, nn
 
-from aia_mmaction.backbones import attention_layers
-from aia_mmaction.backbones.blocks import find_pathways, find_stages
 from aia_mmaction.layers import ContextAttention
+from aia_mmaction.plugins import attention_layers
+from aia_mmaction.plugins.stages import find_pathways, find_stages
 
 COMBINATIONS = {
     'product': lambda t, h, w: t * h * w,

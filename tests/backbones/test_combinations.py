@@ -4,7 +4,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.plugins import attention_layers
 
 from .conftest import build_aia, build_plain, make_input
 

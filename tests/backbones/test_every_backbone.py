@@ -7,7 +7,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.utils import is_tuple_of
 
-from aia_mmaction.backbones import attention_layers, insert_plugins
+from aia_mmaction.plugins import attention_layers, insert_plugins
 
 from ..conftest import check_readme_table, count_attention, samples, slow_but
 from .conftest import R2PLUS1D

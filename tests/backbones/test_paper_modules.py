@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from aia_mmaction.backbones import PAPER_MODULES, attention_layers
 from aia_mmaction.layers import ContextAttention
+from aia_mmaction.plugins import PAPER_MODULES, attention_layers
 
 from ..conftest import slow_but
 from ..layers.test_attention import assert_close, numpy_layer, to_5d

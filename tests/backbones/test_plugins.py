@@ -9,7 +9,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from aia_mmaction import CinST, insert_plugins
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.plugins import attention_layers
 
 from ..conftest import needs_fast_paths, samples, slow_but
 from .conftest import NETWORKS, build_aia, build_plain, make_input

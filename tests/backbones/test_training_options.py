@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aia_mmaction import insert_plugins
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.plugins import attention_layers
 
 from ..conftest import slow_but
 from .conftest import build_aia, build_plain, make_input

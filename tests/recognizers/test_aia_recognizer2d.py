@@ -3,7 +3,7 @@ import torch
 from mmaction.registry import MODELS
 
 from aia_mmaction import STinC
-from aia_mmaction.backbones import attention_layers
+from aia_mmaction.plugins import attention_layers
 
 from ..checks.conftest import Checked
 

@@ -11,8 +11,8 @@ from mmaction.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import nn
 
-from aia_mmaction.backbones import attention_layers, insert_plugins
-from aia_mmaction.backbones.blocks import find_stages
+from aia_mmaction.plugins import attention_layers, insert_plugins
+from aia_mmaction.plugins.stages import find_stages
 
 from ..backbones.test_plugins import is_aia
 from ..conftest import (

@@ -9,8 +9,8 @@ from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config
 from torch import nn
 
-from aia_mmaction.backbones import attention_layers
-from aia_mmaction.deployment import FORMATS, ScoresOfClips
+from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
+from aia_mmaction.plugins import attention_layers
 
 from ..backbones.conftest import NETWORKS
 from ..conftest import REPO, samples, scores_of, slow_but

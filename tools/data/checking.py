@@ -29,7 +29,7 @@ def check_video(path: Path) -> int:
             several videos in one file would be.
     """
     from aia_mmaction.datasets.video_reader import Video, video_streams
-    from aia_mmaction.files import as_command
+    from aia_mmaction.utils.files import as_command
 
     if not path.exists():
         raise FileNotFoundError('missing')

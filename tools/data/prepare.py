@@ -36,7 +36,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from aia_mmaction.files import write_text
+from aia_mmaction.utils.files import write_text
 
 BENCHMARKS = ('sthv1', 'sthv2', 'jester', 'diving48', 'egtea')
 OF_FRAMES = ('sthv1', 'jester')  # published as folders of pictures

@@ -119,7 +119,7 @@ def restore_hooks(backbone: nn.Module) -> None:
             module.register_forward_hook(_attend)
 
 
-def unused_places(model: nn.Module) -> List[str]:
+def unused_slots(model: nn.Module) -> List[str]:
     """Where layers were inserted that no forward pass has called yet."""
     return [
         name

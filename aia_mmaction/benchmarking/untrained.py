@@ -1,4 +1,4 @@
-"""What a config says, in text or in pure Python."""
+"""Networks of a config, with and without attention, to be measured."""
 
 import copy
 from typing import Any
@@ -6,18 +6,8 @@ from typing import Any
 from mmaction.registry import MODELS
 from torch import nn
 
-from aia_mmaction.backbones import attention_layers
-
-
-def type_name(cfg: dict) -> str:
-    """The name of what a config builds, without its scope.
-
-    Args:
-        cfg (dict): With a ``type`` that is a name (``'mmaction.ResNet'``) or,
-            in a config in pure Python, a class.
-    """
-    kind = cfg.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
+from aia_mmaction.plugins import attention_layers
+from aia_mmaction.utils.config import type_name
 
 
 def forget_pretrained(backbone: dict) -> None:

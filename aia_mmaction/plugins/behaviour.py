@@ -15,7 +15,7 @@ from torch import nn
 from aia_mmaction.layers.attention import check_whole_clips
 from aia_mmaction.ops import is_compiling
 
-from .places import attention_layers, restore_hooks, unused_places
+from .slots import attention_layers, restore_hooks, unused_slots
 
 
 class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -123,7 +123,7 @@ def _warn_of_unused_attention(backbone: Any, args: tuple, output: Any) -> None:
     if is_compiling() or getattr(backbone, 'attention_was_checked', False):
         return
     backbone.attention_was_checked = True
-    unused = unused_places(backbone)
+    unused = unused_slots(backbone)
     if unused:
         print_log(
             f'{type(backbone).__name__}: expected every inserted attention layer '

@@ -9,9 +9,9 @@ from torch import nn
 from aia_mmaction.layers import build_layer
 
 from .behaviour import attach_behaviour
-from .blocks import Block, find_pathways, find_stages
-from .places import PluggedActivation, attention_layers, has_activation, plug
-from .plugins import POSITIONS, Plugin, parse_list
+from .grammar import POSITIONS, Plugin, parse_list
+from .slots import PluggedActivation, attention_layers, has_activation, plug
+from .stages import Block, find_pathways, find_stages
 
 
 def insert_plugins(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.fileio import dump
 
-from aia_mmaction.predictions import (
+from aia_mmaction.evaluation.dumps import (
     DumpError,
     Predictions,
     combine,

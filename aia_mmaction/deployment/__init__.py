@@ -1,0 +1,1 @@
+"""Recognizers outside of MMEngine."""

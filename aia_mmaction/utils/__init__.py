@@ -1,0 +1,1 @@
+"""Files and configs, as all parts of the package use them."""

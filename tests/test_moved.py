@@ -1,0 +1,65 @@
+"""What version 0.1 called otherwise works on, with a warning."""
+
+import pickle
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+
+from aia_mmaction.utils.moved import MODULES, NAMES
+
+
+@pytest.fixture
+def not_imported(monkeypatch):
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.parametrize('old', MODULES)
+def test_modules(old, not_imported):
+    with pytest.warns(FutureWarning, match=f'{old} is {MODULES[old]} since'):
+        module = import_module(old)
+    new = import_module(MODULES[old])
+    assert module is new and new.__spec__.name == MODULES[old]
+
+
+@pytest.mark.parametrize('old', NAMES)
+def test_names(old):
+    module, _, name = old.rpartition('.')
+    with pytest.warns(FutureWarning, match=f'{old} is'):
+        found = getattr(import_module(module), name)
+    new, attribute = NAMES[old]
+    assert found is getattr(import_module(new), attribute)
+
+
+def test_a_name_that_never_was():
+    with pytest.raises(AttributeError, match='no attribute'):
+        import_module('aia_mmaction.backbones').attend
+
+
+def test_pickled_model(not_imported):
+    """torch.save(model), written by version 0.1."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='AIAResNet', depth=18, num_segments=2)).eval()
+    text = pickle.dumps(model, protocol=0)  # in which names are plain lines
+    for old, new in MODULES.items():
+        if new != 'aia_mmaction.backbones.registered':
+            text = text.replace(f'c{new}\n'.encode(), f'c{old}\n'.encode())
+    text = text.replace(
+        b'caia_mmaction.backbones.registered\n', b'caia_mmaction.backbones.resnet\n'
+    )
+    assert text.count(b'caia_mmaction.backbones.') > 3
+    with pytest.warns(FutureWarning):
+        loaded = pickle.loads(text)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))
+
+
+def test_nothing_of_ours_uses_the_old_names():
+    code = 'import warnings; warnings.simplefilter("error", FutureWarning)\n'
+    code += 'import aia_mmaction, aia_mmaction.checks, aia_mmaction.visualization'
+    subprocess.run([sys.executable, '-c', code], check=True)
