@@ -63,6 +63,7 @@ if not _imported_for_the_doctor():
         STinC,
     )
     from .necks import AIANeck
+    from .ops import impl
     from .plugins import insert_plugins
     from .recognizers import AIARecognizer2D
     from .utils.moved import find_moved_modules
@@ -96,5 +97,6 @@ if not _imported_for_the_doctor():
         'STinC',
         'SpatioTemporalContext',
         '__version__',
+        'impl',
         'insert_plugins',
     ]

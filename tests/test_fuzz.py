@@ -14,7 +14,7 @@ from aia_mmaction.datasets.list_file import ListFileError, read_list
 from aia_mmaction.evaluation.dumps import DumpError, load_dump
 
 from .conftest import REPO, slow_but
-from .test_predictions import make_dump
+from .evaluation.test_dumps import make_dump
 from .tools.test_convert_official_checkpoint import shell_of
 from .tools.test_prepare import (
     make_diving48,

@@ -37,7 +37,7 @@ def test_names(old):
 
 def test_a_name_that_never_was():
     with pytest.raises(AttributeError, match='no attribute'):
-        import_module('aia_mmaction.backbones').attend
+        assert import_module('aia_mmaction.backbones').attend
 
 
 def test_pickled_model(not_imported):

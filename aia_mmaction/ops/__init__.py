@@ -3,7 +3,7 @@
 import torch
 
 from .clips import from_clips, to_clips
-from .dispatch import choose, has_hooks, requested_impl, uses_batch_stats
+from .dispatch import choose, has_hooks, impl, requested_impl, uses_batch_stats
 from .reference import (
     AXES,
     channel_context,
@@ -34,6 +34,7 @@ __all__ = [
     'context_pool',
     'from_clips',
     'has_hooks',
+    'impl',
     'is_compiling',
     'requested_impl',
     'spatiotemporal_context',

@@ -6,8 +6,9 @@ a path asked for by name runs or raises.
 
 import os
 import shutil
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,32 @@ _INTERPRETS_TRITON = os.environ.get('TRITON_INTERPRET') == '1'
 _HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
 
 
+_forced: Optional[str] = None  # by the innermost `with impl(...)`
+
+
+@contextmanager
+def impl(name: str) -> Iterator[None]:
+    """Have every layer of this process take one path while a block lasts.
+
+    It goes before ``impl`` of the layers and before the environment variable.
+
+    Args:
+        name (str): ``'auto'`` or a path's name.
+
+    Raises:
+        ValueError: If there is no such path. A layer that cannot take it raises
+            a RuntimeError when it is called.
+    """
+    global _forced
+    if name not in ('auto', *PATHS):
+        raise ValueError(f'impl: expected auto, {", ".join(PATHS)}, got {name!r}.')
+    before, _forced = _forced, name
+    try:
+        yield
+    finally:
+        _forced = before
+
+
 def requested_impl(impl: str) -> str:
     """``impl``, or what the environment variable asks of every layer.
 
@@ -53,7 +80,7 @@ def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[
     """The path for an input.
 
     Args:
-        impl (str): ``'auto'`` or a path's name.
+        impl (str): ``'auto'`` or a path's name; :func:`impl` goes before it.
         x (Tensor): The layer's input, ``[N, C, T, H, W]``.
         gates (Sequence[nn.Module]): Its gates, with ``conv`` and ``norm``.
 
@@ -64,6 +91,7 @@ def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[
     Raises:
         RuntimeError: If a path is asked for by name and cannot run.
     """
+    impl = _forced or impl
     if impl == 'reference':
         return impl, []
     if impl != 'auto':

@@ -6,6 +6,8 @@ from typing import Dict, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
+from . import dispatch
+
 # Bounds on ||got - expected|| / ||expected|| against the reference in float64,
 # given the same (rounded) input and weights: of the output and the statistics,
 # and of gradients. The latter depend on which value is the maximum. Of the
@@ -61,13 +63,11 @@ def relative_errors(
     """
     layer = copy.deepcopy(layer)
     reference = copy.deepcopy(layer).double()
-    for module in reference.modules():
-        if hasattr(module, 'impl'):
-            module.impl = 'reference'  # type: ignore[assignment]
     half = x.dtype in (torch.float16, torch.bfloat16)
     with torch.autocast(x.device.type, x.dtype if half else None, half):
         got = _results(layer, x, grad, activation)
-    expected = _results(reference, x.double(), grad.double(), activation)
+    with dispatch.impl('reference'):
+        expected = _results(reference, x.double(), grad.double(), activation)
     return {
         name: ((got[name] - value).norm() / value.norm()).item()
         for name, value in expected.items()

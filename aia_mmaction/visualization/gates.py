@@ -6,6 +6,7 @@ from typing import Dict, Iterator, List, NamedTuple
 from torch import Tensor, nn
 
 from aia_mmaction.layers import ContextAttention
+from aia_mmaction.ops import impl
 from aia_mmaction.plugins import attention_layers
 from aia_mmaction.plugins.stages import find_pathways, find_stages
 
@@ -61,9 +62,8 @@ def recorded_gates(model: nn.Module) -> Iterator[Dict[nn.Module, Dict[str, Tenso
         dict[nn.Module, dict[str, Tensor]]: By layer and axis, of the last
         forward pass: ``[N, C, T, H, W]`` with size 1 at the axis.
     """
-    gates, hooks, impls = {}, [], {}
+    gates, hooks = {}, []
     for layer in _attention(model):
-        impls[layer], layer.impl = layer.impl, 'reference'
         recorded = gates[layer] = {}
         for gate in layer.children():
 
@@ -72,12 +72,11 @@ def recorded_gates(model: nn.Module) -> Iterator[Dict[nn.Module, Dict[str, Tenso
 
             hooks.append(gate.register_forward_hook(record))
     try:
-        yield gates
+        with impl('reference'):
+            yield gates
     finally:
         for hook in hooks:
             hook.remove()
-        for layer, impl in impls.items():
-            layer.impl = impl
 
 
 def gate_maps(

@@ -5,6 +5,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
+import aia_mmaction
 from aia_mmaction import CinST, ParallelAttention, ops
 from aia_mmaction.ops import dispatch
 from aia_mmaction.ops.parity import relative_errors
@@ -203,6 +204,42 @@ class TestByName:
             impl='reference',
         )
         assert [branch.impl for branch in layer.branches] == ['reference', 'fused']
+
+
+class TestBlock:
+    """`with aia_mmaction.impl('reference'):`."""
+
+    def taken(self, layer):
+        layer._path = None
+        layer(feature_map())
+        return layer._path
+
+    def test_goes_before_everything_and_is_over_after_it(self, monkeypatch):
+        monkeypatch.setenv('AIA_MMACTION_IMPL', 'fused')
+        layer = CinST(impl='fused')
+        with aia_mmaction.impl('reference'):
+            assert self.taken(layer) == 'reference'
+            with aia_mmaction.impl('fused'):
+                assert self.taken(layer) == 'fused'
+            assert self.taken(layer) == 'reference'
+        assert self.taken(layer) == 'fused'
+        assert layer.impl == 'fused'
+
+    def test_is_over_after_an_error(self):
+        layer = CinST(impl='fused')
+        with pytest.raises(KeyError), aia_mmaction.impl('reference'):
+            raise KeyError
+        assert self.taken(layer) == 'fused'
+
+    def test_what_cannot_run_is_an_error(self):
+        layer = CinST(norm_cfg=dict(type='GN', num_groups=1))
+        with aia_mmaction.impl('fused'), pytest.raises(RuntimeError, match='GroupNorm'):
+            layer(feature_map())
+
+    def test_unknown_name(self):
+        with pytest.raises(ValueError, match="expected auto, .* got 'fast'"):
+            with aia_mmaction.impl('fast'):
+                pass
 
 
 class TestEnvironment:

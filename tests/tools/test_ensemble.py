@@ -6,7 +6,7 @@ from mmaction.evaluation import mean_class_accuracy, top_k_accuracy
 from scipy.stats import binom
 
 from ..conftest import REPO
-from ..test_predictions import make_dump
+from ..evaluation.test_dumps import make_dump
 
 sys.path.insert(0, str(REPO / 'tools'))
 import ensemble as tool

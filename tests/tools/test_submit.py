@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from ..conftest import REPO
-from ..test_predictions import make_dump
+from ..evaluation.test_dumps import make_dump
 
 sys.path.insert(0, str(REPO / 'tools'))
 import submit as tool
