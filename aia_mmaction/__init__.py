@@ -6,6 +6,8 @@ registries.
 """
 
 import sys
+from types import FrameType
+from typing import Optional
 
 from .version import __version__
 
@@ -16,7 +18,7 @@ def _imported_for_the_doctor() -> bool:
     Python imports a package before a module of it that it is to run, and the
     doctor must run where the import below would fail.
     """
-    frame = sys._getframe()
+    frame: Optional[FrameType] = sys._getframe()
     while frame is not None:
         if (
             frame.f_globals.get('__name__') == 'runpy'

@@ -115,8 +115,10 @@ def wrong_batch(model: nn.Module, inputs: Any) -> str:
 
 def _input_channels(model: nn.Module) -> int:
     backbone = getattr(model, 'backbone', nn.Identity())
-    convs = (m for m in backbone.modules() if hasattr(m, 'in_channels'))
-    return next((conv.in_channels for conv in convs), PICTURE_CHANNELS)
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return module.in_channels
+    return PICTURE_CHANNELS
 
 
 def frames_per_clip(cfg: Any, path: str, channels: int) -> Iterator[Tuple[str, int]]:

@@ -1,16 +1,17 @@
 """MMAction2's datasets, as the benchmark configs use them."""
 
 import os.path as osp
-from typing import List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from mmaction.datasets import RawframeDataset, VideoDataset
+from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
 from mmengine.fileio import exists
 
 from .protocols import with_protocol
 
 
-class Guided:
+class Guided(BaseActionDataset if TYPE_CHECKING else object):  # type: ignore[misc]
     """Mixin that knows where the data is from and how it is tested.
 
     Args:

@@ -1,12 +1,12 @@
 """The test protocols of the benchmarks, by name."""
 
-from typing import List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from aia_mmaction.utils.config import type_name
 
 # How frames are resized and cropped, and how often a video is sampled.
 _SHORT_SIDE_256 = dict(type='Resize', scale=(-1, 256))
-PROTOCOLS = {
+PROTOCOLS: Dict[str, Dict[str, Any]] = {
     # one clip, centre crop 224 of the frame at 256
     'efficient': dict(
         samples=1, resize=_SHORT_SIDE_256, crop=dict(type='CenterCrop', crop_size=224)

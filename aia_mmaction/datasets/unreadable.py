@@ -10,11 +10,12 @@ import tempfile
 import uuid
 import weakref
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import numpy as np
 from mmaction.datasets.transforms import DecordDecode, DecordInit, RawFrameDecode
 from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
 from mmengine.fileio import FileClient
 from mmengine.logging import print_log
 
@@ -76,7 +77,7 @@ class Failures:
         return self._list.read_text(encoding='utf-8').splitlines()
 
 
-class ReadableMixin:
+class ReadableMixin(BaseTransform if TYPE_CHECKING else object):  # type: ignore[misc]
     """What a decoding transform does about a file that it cannot read.
 
     Args:
@@ -124,7 +125,7 @@ class ReadableMixin:
         try:
             return self._decode(results)
         except (VideoError, FrameError, OSError) as error:
-            name = results.get('filename', results.get('frame_dir'))
+            name = str(results.get('filename', results.get('frame_dir')))
             return self._fail(results, name, f'{error}'.strip() or type(error).__name__)
 
     def _decode(self, results: Dict) -> Dict:
@@ -141,6 +142,7 @@ class ReadableMixin:
         if self.on_error == 'blank':
             self._warn(f'{reason}; a black clip takes its place.')
             return self._blank(results)
+        assert self.failures is not None  # 'skip' has them
         failed = self.failures.add(name)
         draws = self.failures.draws
         self._warn(
@@ -183,6 +185,8 @@ class ReadableDecordInit(ReadableMixin, DecordInit):
 
     What decord reads wrongly or not at all, PyAV reads; see :class:`.Video`.
     """
+
+    file_client: Any
 
     def _decode(self, results: Dict) -> Dict:
         filename = results['filename']

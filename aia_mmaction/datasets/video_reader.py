@@ -64,7 +64,7 @@ class PyAVReader:
 
     def get_batch(self, indices: Iterable[int]) -> Batch:
         """Frames by their numbers, in any order."""
-        wanted = [int(index) for index in np.ravel(indices)]
+        wanted = [int(index) for index in np.ravel(list(indices))]
         left, found = set(wanted), {}
         for index, frame in enumerate(self._frames()):
             if index in left:
@@ -77,7 +77,7 @@ class PyAVReader:
     def _frames(self) -> Iterator[Any]:
         import av
 
-        with av.open(io.BytesIO(self.content)) as container:
+        with av.open(io.BytesIO(self.content), mode='r') as container:
             stream = shown_stream(container)
             packets = 0
             for packet in container.demux(stream):
@@ -165,7 +165,7 @@ class Video:
             IndexError: If there is no such frame.
             VideoError: If one cannot be decoded.
         """
-        missing = [i for i in np.ravel(indices) if not 0 <= i < len(self)]
+        missing = [i for i in np.ravel(list(indices)) if not 0 <= i < len(self)]
         if missing:
             raise IndexError(f'expected frames 0 to {len(self) - 1}, got {missing[0]}')
         if not isinstance(self.reader, PyAVReader):

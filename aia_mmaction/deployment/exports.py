@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Dict
 
 import torch
 from mmaction.models.recognizers.base import BaseRecognizer
@@ -90,7 +90,7 @@ def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
     """Write an ONNX model from ``inputs`` to ``scores``, for batches of any
     size.
     """
-    options = {}
+    options: Dict[str, Any] = {}
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options['dynamo'] = False  # the other one needs onnxscript
     with warnings.catch_warnings():

@@ -71,11 +71,10 @@ def load_dump(path: Path) -> Predictions:
         labels.append(_label(path, sample))
     if len({len(score) for score in scores}) != 1:
         raise DumpError(f'{path}: expected as many classes for each video.')
-    labels = torch.tensor(labels)
     return Predictions(
         names,
         _probabilities(path, torch.stack(scores)),
-        None if (labels < 0).any() else labels,
+        None if min(labels) < 0 else torch.tensor(labels),
     )
 
 
@@ -134,10 +133,8 @@ def combine(
                 f'{dump.scores.shape[1]}). Test all models with one list.'
             )
         order = [found[name] for name in first.names]
-        if (first.labels is None) != (dump.labels is None) or (
-            first.labels is not None
-            and not torch.equal(dump.labels[order], first.labels)
-        ):
+        both = [d.labels for d in (dump, first) if d.labels is not None]
+        if len(both) == 1 or both and not torch.equal(both[0][order], both[1]):
             raise DumpError(
                 f'Expected the labels of the first dump in each, '
                 f'got others in dump {i}. Test all models with '
@@ -161,12 +158,12 @@ def _by_listed_name(paths: Sequence[str], listed: Sequence[str]) -> Dict[str, in
     """Which path has a listed name at its end: data/videos/a/b.mp4, a/b.mp4."""
     found = {}
     depths = {len(PurePosixPath(name).parts) for name in listed}
-    listed = set(listed)
+    wanted = set(listed)
     for row, path in enumerate(paths):
         parts = PurePosixPath(path).parts
         for depth in depths:
             name = '/'.join(parts[-depth:])
-            if name in listed:
+            if name in wanted:
                 found[name] = row
     return found
 

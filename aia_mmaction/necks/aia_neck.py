@@ -1,4 +1,4 @@
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 from mmaction.registry import MODELS
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ class AIANeck(nn.Module):
             ValueError: If the backbone gives something else.
         """
         if self.num_segments is not None:
-            return self._forward_2d(x), dict()
+            return self._forward_2d(x, self.num_segments), dict()
         if isinstance(x, Tensor) and x.dim() == 5:
             return self.attention(x), dict()
         if (
@@ -86,13 +86,16 @@ class AIANeck(nn.Module):
             and isinstance(x[0], Tensor)
             and x[0].dim() == 5
         ):
-            return type(x)([self.attention(x[0])]), dict()
+            refined = [self.attention(x[0])]
+            return tuple(refined) if isinstance(x, tuple) else refined, dict()
         raise ValueError(
             'AIANeck: expected one feature map [N, C, T, H, W] of a '
             f'Recognizer3D, got {_describe(x)}. {_remedy(x)}'
         )
 
-    def _forward_2d(self, maps: List[Tensor]) -> Tensor:
+    def _forward_2d(
+        self, maps: Union[Tensor, Sequence[Tensor]], num_segments: int
+    ) -> Tensor:
         if isinstance(maps, Tensor):
             raise ValueError(
                 'AIANeck: expected the list of maps of a Recognizer2D, got '
@@ -110,15 +113,15 @@ class AIANeck(nn.Module):
                 'the backbone two out_indices, e.g. out_indices=(2, 3); the '
                 'last is used.'
             )
-        if x.shape[2] % self.num_segments:
+        if x.shape[2] % num_segments:
             raise ValueError(
                 'AIANeck: expected whole clips of '
-                f'num_segments={self.num_segments} frames, got {x.shape[2]} '
+                f'num_segments={num_segments} frames, got {x.shape[2]} '
                 'frames. Give num_clips of the pipeline and num_segments of '
                 'backbone and neck the same value.'
             )
         # [N, C, clips * T, H, W] -> [N, C, clips, T, H, W]
-        x = x.unflatten(2, (-1, self.num_segments))
+        x = x.unflatten(2, (-1, num_segments))
         # -> [N, clips, C, T, H, W] -> [N * clips, C, T, H, W]
         x = x.transpose(1, 2).flatten(0, 1)
         return self.attention(x).mean(dim=2, keepdim=True)

@@ -68,7 +68,9 @@ def apply_repairs() -> List[str]:
     disabled = disabled_repairs()
     made = []
     for name, repair in all_repairs().items():
-        if repair.mend and name not in _made | disabled and repair.is_broken():
+        if not (repair.mend and repair.is_broken) or name in _made | disabled:
+            continue
+        if repair.is_broken():
             repair.mend()
             made.append(name)
     _made.update(made)

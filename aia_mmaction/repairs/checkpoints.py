@@ -10,7 +10,7 @@ import zipfile
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Optional
+from typing import List, Optional
 from unittest.mock import patch
 
 from ..utils.files import draft_of
@@ -58,7 +58,7 @@ def latest_whole_checkpoint(work_dir: str) -> Optional[str]:
     if not saved and not named:
         return None
     last = Path(named) if named else saved[0]
-    broken = []
+    broken: List[str] = []
     for path in [last, *(p for p in saved if p != last)]:
         if is_whole(path):
             if broken:

@@ -35,7 +35,7 @@ def _stub_in_memory() -> None:
     name = 'mmaction.models.localizers.drn'
     package, module = ModuleType(name), ModuleType(f'{name}.drn')
     package.__path__ = []
-    module.DRN = type('DRN', (), {'__module__': f'{name}.drn'})
+    vars(module)['DRN'] = type('DRN', (), {'__module__': f'{name}.drn'})
     sys.modules.update({name: package, f'{name}.drn': module})
 
 

@@ -13,7 +13,10 @@ from ..utils.files import draft_of
 
 
 def _installed(package: str, path: str) -> Path:
-    return Path(importlib.util.find_spec(package).origin).parent / path
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ImportError(f'{package} is not installed')
+    return Path(spec.origin).parent / path
 
 
 class Edit(NamedTuple):

@@ -90,7 +90,8 @@ def find_limits() -> Iterator[Problem]:
             'pip install torchvision, or give pretrained= the path of a '
             'downloaded .pth file',
         )
-    if not installed('moviepy') or release(installed('moviepy')) >= (2,):
+    moviepy = installed('moviepy')
+    if moviepy is None or release(moviepy) >= (2,):
         yield Problem(
             'vis_cam.py and browse_dataset.py need moviepy 1', 'pip install "moviepy<2"'
         )
@@ -110,7 +111,7 @@ def find_repairs() -> Iterator[Problem]:
     """What is broken and gets repaired in memory, on import."""
     disabled = disabled_repairs()
     for name, repair in all_repairs().items():
-        if repair.mend and repair.is_broken():
+        if repair.mend and repair.is_broken and repair.is_broken():
             remedy = f'mended on every import; {DISABLE_VARIABLE}={name} turns that off'
             if name in disabled:
                 remedy = f'turned off by {DISABLE_VARIABLE}'

@@ -28,7 +28,7 @@ def _nothing_is_drawn() -> bool:
     from mmaction.engine.hooks import VisualizationHook
     from mmaction.structures import ActionDataSample
 
-    seen = {}
+    seen: dict = {}
 
     class Hook(VisualizationHook):
         def __init__(self) -> None:

@@ -8,7 +8,7 @@ def _nothing_is_checked() -> bool:
 
     class OnlyHooks(Runner):
         def __init__(self) -> None:
-            self._hooks = []
+            self._hooks: list = []
             self.register_hooks()
 
     return 'CheckConfigHook' not in [type(hook).__name__ for hook in OnlyHooks().hooks]

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import local
 from types import ModuleType, SimpleNamespace
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 from warnings import catch_warnings, simplefilter
@@ -112,9 +112,9 @@ def _saved_by_mmengine() -> Dict[str, Any]:
     """What its checkpoints name beside tensors, and what is taken for it."""
     import numpy as np
 
-    classes = [*_methods(), np.dtype]
+    classes: List[type] = [*_methods(), np.dtype]
     classes += {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
-    allowed = {f'{c.__module__}.{c.__qualname__}': c for c in classes}
+    allowed: Dict[str, Any] = {f'{c.__module__}.{c.__qualname__}': c for c in classes}
     for core in ('numpy._core', 'numpy.core'):
         allowed[f'{core}.multiarray._reconstruct'] = _empty_array
         allowed[f'{core}.multiarray.scalar'] = multiarray().scalar
@@ -166,7 +166,7 @@ def _pytorch_knows() -> bool:
     import numpy as np
     import torch
 
-    if torch.__version__ < (2, 6):
+    if torch.__version__ < (2, 6):  # type: ignore[operator]  # it compares both
         return False
     torch.serialization.add_safe_globals(
         [
@@ -369,8 +369,8 @@ def _guard() -> None:
     """
     for name in _LOADING_MODULES:
         if name in sys.modules:
-            sys.modules[name].torch = _TORCH
-    sys.modules['mmengine.runner.checkpoint'].load_url = load_url
+            setattr(sys.modules[name], 'torch', _TORCH)  # noqa: B010
+    setattr(sys.modules['mmengine.runner.checkpoint'], 'load_url', load_url)  # noqa: B010
 
 
 def _load_weights_only() -> None:

@@ -111,7 +111,7 @@ def write_mp4(path: Path, images: List[np.ndarray], fps: float) -> None:
     """
     with draft_of(path) as draft:
         writer = cv2.VideoWriter(
-            str(draft), cv2.VideoWriter_fourcc(*'mp4v'), fps, images[0].shape[1::-1]
+            str(draft), cv2.VideoWriter.fourcc(*'mp4v'), fps, images[0].shape[1::-1]
         )
         if not writer.isOpened():
             raise OSError(

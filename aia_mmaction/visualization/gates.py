@@ -62,7 +62,8 @@ def recorded_gates(model: nn.Module) -> Iterator[Dict[nn.Module, Dict[str, Tenso
         dict[nn.Module, dict[str, Tensor]]: By layer and axis, of the last
         forward pass: ``[N, C, T, H, W]`` with size 1 at the axis.
     """
-    gates, hooks = {}, []
+    gates: Dict[nn.Module, Dict[str, Tensor]] = {}
+    hooks = []
     for layer in _attention(model):
         recorded = gates[layer] = {}
         for gate in layer.children():
