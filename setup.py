@@ -37,13 +37,18 @@ setup(
     description='Attention in Attention (CinST, STinC) for MMAction2',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
+    author='The contributors of aia_mmaction',
     license='Apache-2.0',
+    keywords='video classification, action recognition, attention, MMAction2',
     packages=find_packages(include=['aia_mmaction', 'aia_mmaction.*']),
     package_data={'aia_mmaction': ['py.typed', 'datasets/labels/*.txt']},
     cmdclass={'build_py': build_py_with_mim},
     python_requires='>=3.8',
     # Those of `make test-versions`
     classifiers=[
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Topic :: Scientific/Engineering :: Image Recognition',
         'License :: OSI Approved :: Apache Software License',
         *(f'Programming Language :: Python :: 3.{n}' for n in (8, 9, 10, 11, 12, 13)),
     ],
