@@ -17,7 +17,7 @@ model = dict(
 sync_bn = 'torch'
 
 dataset_type = 'GuidedVideoDataset'
-guide = "the README's section Datasets, Kinetics-400"
+guide = 'docs/datasets.md, Kinetics-400'
 
 train_pipeline = [
     dict(type='ReadableDecordInit', io_backend='disk', on_error='skip'),

@@ -190,15 +190,15 @@ def count_parameters(model):
 
 
 def check_readme_table(name, header, rows):
-    """Compare a table of the README, or write it if UPDATE_README is set."""
+    """Compare a table of the docs, or write it if UPDATE_README is set."""
     table = ''.join(
         f'| {" | ".join(map(str, row))} |\n'
         for row in (header, ['---'] * len(header), *rows)
     )
-    readme = REPO / 'README.md'
+    readme = REPO / 'docs' / 'backbones.md'
     before, start, rest = readme.read_text().partition(f'<!-- {name} -->\n')
     found, end, after = rest.partition(f'<!-- end of {name} -->')
-    assert start and end, f'the README has no place for the table {name}'
+    assert start and end, f'{readme} has no place for the table {name}'
     if os.environ.get('UPDATE_README'):
         readme.write_text(f'{before}{start}{table}{end}{after}')
     else:

@@ -8,7 +8,7 @@ that the installed mmaction2 ships. Each is switched on as the README says, and
 - trains for one step and predicts, at a small size;
 - is with `plugins=[]` the plain network, to the bit.
 
-It fails if the counts are not those of the README, and if a config that is
+It fails if the counts are not those of docs/backbones.md, and if a config that is
 expected to fail begins to work.
 """
 
@@ -41,7 +41,7 @@ from aia_mmaction.plugins import attention_layers
 from aia_mmaction.utils.config import type_name
 
 CONFIGS = Path(mmaction.__file__).parent / '.mim' / 'configs'
-README = Path(__file__).parent.parent / 'README.md'
+PAGE = Path(__file__).parent.parent / 'docs' / 'backbones.md'
 EXAMPLES = (  # of each kind; `make test` has them
     'recognition/c2d/c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb.py',
     'recognition/c3d/c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb.py',
@@ -302,7 +302,7 @@ def surprise(result: Result) -> str:
 
 
 def summary(results: List[Result]) -> str:
-    """The README's lines."""
+    """The lines of the docs."""
     by_outcome: Dict[str, List[str]] = {}
     for name, outcome in results:
         expected = expected_failure(name)
@@ -334,13 +334,15 @@ def main() -> int:
     text = summary(results)
     print(f'\n{text}')
     surprises = list(filter(None, map(surprise, results)))
-    before, _, rest = README.read_text(encoding='utf-8').partition(START)
+    before, _, rest = PAGE.read_text(encoding='utf-8').partition(START)
     stated, _, after = rest.partition(END)
     if not args.names and stated != text:
         if os.environ.get('UPDATE_README'):
-            README.write_text(f'{before}{START}{text}{END}{after}', encoding='utf-8')
+            PAGE.write_text(f'{before}{START}{text}{END}{after}', encoding='utf-8')
         else:
-            surprises.append('The README states other counts. UPDATE_README=1 writes.')
+            surprises.append(
+                'docs/backbones.md states other counts. UPDATE_README=1 writes.'
+            )
     print('\n'.join(surprises))
     return len(surprises)
 

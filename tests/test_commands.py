@@ -171,8 +171,8 @@ class TestMainJob:
     def test_without_the_dataset(self, tmp_path):
         log = mmaction2('train', self.config, cwd=tmp_path, check=False)
         assert 'data/sthv1/sthv1_train_list_rawframes.txt' in log
-        assert 'python tools/data/prepare.py sthv1 (README, Datasets)' in log
-        assert '## Datasets' in (REPO / 'README.md').read_text()
+        assert 'python tools/data/prepare.py sthv1 (docs/datasets.md)' in log
+        assert (REPO / 'docs' / 'datasets.md').exists()
 
 
 def train_tsn(cwd, work_dir, *options, flags=(), check=True):

@@ -1,4 +1,4 @@
-"""The README names what there is, and what it names exists."""
+"""The pages name what there is, and what they name exists."""
 
 import re
 
@@ -9,10 +9,12 @@ from aia_mmaction.repairs import all_repairs
 from .conftest import REPO
 
 README = (REPO / 'README.md').read_text()
+REPAIRS = (REPO / 'docs' / 'repairs.md').read_text()
+PAGES = [README, *(p.read_text() for p in (REPO / 'docs').glob('*.md'))]
 
 
 def test_every_repair_is_listed():
-    listed = re.findall(r'^\| `(\w+)` \|', README, flags=re.MULTILINE)
+    listed = re.findall(r'^\| `(\w+)` \|', REPAIRS, flags=re.MULTILINE)
     names = {name for name, repair in all_repairs().items() if repair.mend}
     assert names <= set(listed)
 
@@ -41,7 +43,8 @@ def test_every_config_is_listed():
 
 
 NAMED_FILES = re.findall(
-    r'(?<![\w/])((?:configs|tools|tests|docs|requirements)/[\w./-]+\w)', README
+    r'(?<![\w/])((?:configs|tools|tests|docs|requirements)/[\w./-]+\w)',
+    '\n'.join(PAGES),
 )
 
 

@@ -2,7 +2,7 @@
 
     python tests/versions.py            # every row that is not up to date
     python tests/versions.py ROW ROW    # these rows, whatever is known
-    python tests/versions.py --table    # only write the README's table
+    python tests/versions.py --table    # only write the table
 
 A row is an environment: made, used and deleted before the next, since PyTorch
 is several gigabytes. What it found is kept in ``requirements/versions``, with
@@ -209,8 +209,8 @@ def table() -> str:
 
 
 def write_table() -> None:
-    """Put the table into the README, between its marks."""
-    readme = REPO / 'README.md'
+    """Put the table into docs/install.md, between its marks."""
+    readme = REPO / 'docs' / 'install.md'
     before, rest = readme.read_text().split('<!-- make test-versions -->\n')
     after = rest.split('<!-- end -->')[1]
     mark = '<!-- make test-versions -->\n'

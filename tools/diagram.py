@@ -1,7 +1,7 @@
 """Draw CinST and STinC, the picture at the top of the README.
 
 Example:
-    python tools/diagram.py docs/cinst_stinc.png
+    python tools/diagram.py docs/images/cinst_stinc.png
 """
 
 import argparse

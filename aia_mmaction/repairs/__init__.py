@@ -76,8 +76,8 @@ def apply_repairs() -> List[str]:
     _made.update(made)
     if made:
         print_log(
-            f'aia_mmaction repaired on import: {", ".join(made)} (see the '
-            f'README; {DISABLE_VARIABLE}=all turns this off).',
+            f'aia_mmaction repaired on import: {", ".join(made)} (see '
+            f'docs/repairs.md; {DISABLE_VARIABLE}=all turns this off).',
             logger='current',
         )
     return made

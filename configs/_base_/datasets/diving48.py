@@ -7,7 +7,7 @@ dataset_type = 'GuidedVideoDataset'
 data_root = 'data/diving48/videos'
 ann_file_train = 'data/diving48/diving48_train_list_videos.txt'
 ann_file_val = 'data/diving48/diving48_val_list_videos.txt'
-guide = 'python tools/data/prepare.py diving48 (README, Datasets)'
+guide = 'python tools/data/prepare.py diving48 (docs/datasets.md)'
 
 # A video that cannot be read is left out in training, and named in the log; in
 # testing it is an error.

@@ -7,7 +7,7 @@ dataset_type = 'GuidedVideoDataset'
 data_root = 'data/egtea/videos'
 ann_file_train = 'data/egtea/egtea_train_split_1_videos.txt'
 ann_file_val = 'data/egtea/egtea_test_split_1_videos.txt'
-guide = 'python tools/data/prepare.py egtea (README, Datasets)'
+guide = 'python tools/data/prepare.py egtea (docs/datasets.md)'
 
 # A video that cannot be read is left out in training, and named in the log; in
 # testing it is an error.

@@ -8,7 +8,7 @@ dataset_type = 'GuidedRawframeDataset'
 data_root = 'data/jester/rawframes'
 ann_file_train = 'data/jester/jester_train_list_rawframes.txt'
 ann_file_val = 'data/jester/jester_val_list_rawframes.txt'
-guide = 'python tools/data/prepare.py jester (README, Datasets)'
+guide = 'python tools/data/prepare.py jester (docs/datasets.md)'
 
 # A video that cannot be read is left out in training, and named in the log; in
 # testing it is an error.

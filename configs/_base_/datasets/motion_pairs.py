@@ -7,7 +7,7 @@ dataset_type = 'GuidedVideoDataset'
 data_root = 'data/motion_pairs/videos'
 ann_file_train = 'data/motion_pairs/motion_pairs_train_list_videos.txt'
 ann_file_val = 'data/motion_pairs/motion_pairs_test_list_videos.txt'
-guide = "the README's section Demo"
+guide = 'docs/demo.md'
 
 # No flip: it swaps left and right, which are classes here.
 train_pipeline = [

@@ -8,7 +8,7 @@ dataset_type = 'GuidedRawframeDataset'
 data_root = 'data/sthv1/rawframes'
 ann_file_train = 'data/sthv1/sthv1_train_list_rawframes.txt'
 ann_file_val = 'data/sthv1/sthv1_val_list_rawframes.txt'
-guide = 'python tools/data/prepare.py sthv1 (README, Datasets)'
+guide = 'python tools/data/prepare.py sthv1 (docs/datasets.md)'
 
 # A video that cannot be read is left out in training, and named in the log; in
 # testing it is an error.

@@ -7,7 +7,7 @@ dataset_type = 'GuidedVideoDataset'
 data_root = 'data/sthv2/videos'
 ann_file_train = 'data/sthv2/sthv2_train_list_videos.txt'
 ann_file_val = 'data/sthv2/sthv2_val_list_videos.txt'
-guide = 'python tools/data/prepare.py sthv2 (README, Datasets)'
+guide = 'python tools/data/prepare.py sthv2 (docs/datasets.md)'
 
 # A video that cannot be read is left out in training, and named in the log; in
 # testing it is an error.
