@@ -16,17 +16,13 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-from mmaction.evaluation import mean_class_accuracy, top_k_accuracy
 from mmengine.fileio import list_from_file
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest, bootstrap
 
+from aia_mmaction.evaluation.comparison import METRICS, compare, with_interval
 from aia_mmaction.evaluation.dumps import DumpError, combine, load_dump
-
-RESAMPLES = 1000
 
 
 def parse_args():
@@ -56,69 +52,29 @@ def parse_args():
     return parser.parse_args()
 
 
-METRICS = {
-    'top-1': lambda scores, labels: top_k_accuracy(scores, labels, (1,))[0],
-    'top-5': lambda scores, labels: top_k_accuracy(scores, labels, (5,))[0],
-    'mean class accuracy': mean_class_accuracy,
-}
-
-
 def measured(metric, scores, labels):
     """``value [low, high]`` in percent."""
-
-    def of(rows):
-        return metric(scores[rows], labels[rows])
-
-    rows = np.arange(len(labels))
-    interval = bootstrap(
-        (rows,),
-        of,
-        vectorized=False,
-        n_resamples=RESAMPLES,
-        method='percentile',
-        random_state=0,
-    ).confidence_interval
-    low, high = (f'{100 * bound:.1f}' for bound in interval)
-    return f'{100 * of(rows):.1f} [{low}, {high}]'
+    value, low, high = (100 * x for x in with_interval(metric, scores, labels))
+    return f'{value:.1f} [{low:.1f}, {high:.1f}]'
 
 
-def compare(mean, other, labels, names, count):
-    """Per class and over all, which of two gets more videos right."""
-    right = mean.argmax(1) == labels
-    other_right = other.argmax(1) == labels
-    gained = int((right & ~other_right).sum())
-    lost = int((~right & other_right).sum())
-    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+def print_difference(found, names, count):
     print(
-        f'Right where the other is wrong: {gained}; wrong where it is '
-        f"right: {lost}. McNemar's exact p = {p:.2g}."
+        f'Right where the other is wrong: {found.gained}; wrong where it is '
+        f"right: {found.lost}. McNemar's exact p = {found.p:.2g}."
     )
     table = Table(
         'class', 'videos', 'accuracy', 'against', 'difference', box=box.SIMPLE
     )
-    rows = []
-    for k in np.unique(labels):
-        of = labels == k
-        name = names[k] if names else str(k)
-        rows.append(
-            (
-                right[of].mean() - other_right[of].mean(),
-                name,
-                int(of.sum()),
-                right[of].mean(),
-                other_right[of].mean(),
-            )
-        )
-    rows.sort(key=lambda row: -row[0])
-    helped = [row for row in rows if row[0] > 0][:count]
-    hurt = [row for row in rows if row[0] < 0][-count:]
-    for difference, name, videos, ours, others in helped + hurt:
+    helped = [c for c in found.classes if c.difference > 0][:count]
+    hurt = [c for c in found.classes if c.difference < 0][-count:]
+    for c in helped + hurt:
         table.add_row(
-            name,
-            str(videos),
-            f'{100 * ours:.1f}',
-            f'{100 * others:.1f}',
-            f'{100 * difference:+.1f}',
+            names[c.number] if names else str(c.number),
+            str(c.videos),
+            f'{100 * c.accuracy:.1f}',
+            f'{100 * c.other:.1f}',
+            f'{100 * c.difference:+.1f}',
         )
     Console(width=120).print(table)
 
@@ -154,13 +110,10 @@ def evaluate(args):
         )
     Console(width=200).print(table, end='')
     if args.against:
-        compare(
-            mean.scores.numpy(),
-            against.scores.numpy(),
-            mean.labels.numpy(),
-            names,
-            args.classes,
+        found = compare(
+            mean.scores.numpy(), against.scores.numpy(), mean.labels.numpy()
         )
+        print_difference(found, names, args.classes)
 
 
 def main():

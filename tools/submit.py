@@ -19,17 +19,19 @@ Examples:
 """
 
 import argparse
-import json
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mmengine.fileio import list_from_file
 
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from aia_mmaction.evaluation.dumps import DumpError, combine, in_order_of, load_dump
+from aia_mmaction.evaluation.submission import (
+    epic_kitchens,
+    something_v1,
+    something_v2,
+)
 from aia_mmaction.utils.files import write_text
-
-ACTIONS = 100  # that EPIC-Kitchens takes of a video
 
 
 def parse_args():
@@ -67,66 +69,27 @@ def parse_args():
 
 
 def predict(dumps, args):
-    """Probabilities [N, classes] and the videos' identifiers."""
-    mean = combine([in_order_of(args.list, load_dump(p)) for p in dumps], args.weights)
-    return [PurePosixPath(name).stem for name in mean.names], mean.scores
+    """The mean of some dumps, in the order of the official list."""
+    return combine([in_order_of(args.list, load_dump(p)) for p in dumps], args.weights)
 
 
-def sthv1(args):
+def submission(args):
+    if args.leaderboard == 'epic':
+        return epic_kitchens(predict(args.verbs, args), predict(args.nouns, args))
+    predictions = predict(args.dumps, args)
+    if args.leaderboard == 'sthv2':
+        return something_v2(predictions)
     labels = list_from_file(args.labels, encoding='utf-8-sig')
-    ids, scores = predict(args.dumps, args)
-    if scores.shape[1] != len(labels):
-        raise DumpError(
-            f'{args.labels}: expected {scores.shape[1]} classes, '
-            f'as the dumps have, got {len(labels)}.'
-        )
-    best = scores.argmax(1)
-    return ''.join(f'{i};{labels[k]}\n' for i, k in zip(ids, best))
-
-
-def sthv2(args):
-    ids, scores = predict(args.dumps, args)
-    best = scores.topk(min(5, scores.shape[1])).indices.tolist()
-    return ''.join(f'{i};{";".join(map(str, k))}\n' for i, k in zip(ids, best))
-
-
-def epic(args):
-    ids, verbs = predict(args.verbs, args)
-    _, nouns = predict(args.nouns, args)
-    results = {}
-    for i, verb, noun in zip(ids, verbs, nouns):
-        # [verbs, nouns]
-        actions = verb[:, None] * noun
-        best = actions.flatten().topk(min(ACTIONS, actions.numel()))
-        results[i] = dict(
-            verb=dict(enumerate(verb.tolist())),
-            noun=dict(enumerate(noun.tolist())),
-            action={
-                f'{k // len(noun)},{k % len(noun)}': p
-                for p, k in zip(best.values.tolist(), best.indices.tolist())
-            },
-        )
-    # Supervision levels: pretraining, labels and data of this challenge
-    return (
-        json.dumps(
-            dict(
-                version='0.2',
-                challenge='action_recognition',
-                sls_pt=2,
-                sls_tl=3,
-                sls_td=3,
-                results=results,
-            )
-        )
-        + '\n'
-    )
+    try:
+        return something_v1(predictions, labels)
+    except DumpError as error:
+        raise DumpError(f'{args.labels}: {error}') from error
 
 
 def main():
     args = parse_args()
     try:
-        write = dict(sthv1=sthv1, sthv2=sthv2, epic=epic)[args.leaderboard]
-        write_text(args.out, write(args))
+        write_text(args.out, submission(args))
     except (DumpError, OSError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
     print(f'wrote {args.out}')

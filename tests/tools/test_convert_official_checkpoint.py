@@ -23,6 +23,8 @@ TOOL = REPO / 'tools/convert_official_checkpoint.py'
 sys.path.insert(0, str(TOOL.parent))
 import convert_official_checkpoint as tool  # noqa: E402
 
+from aia_mmaction.conversion import official  # noqa: E402
+
 # module: (layers, how they are joined)
 MODULES = {
     'C': (['C'], 'cascade'),
@@ -533,7 +535,7 @@ def test_commands(tmp_path):
     )
     cfg = Config.fromfile(tmp_path / 'config.py')
     cfg.model.backbone.update(pretrained=None, pretrained2d=False)
-    recognizer = tool.MODELS.build(cfg.model)
+    recognizer = official.MODELS.build(cfg.model)
     load_checkpoint(
         recognizer, str(tmp_path / 'aia.pth'), map_location='cpu', strict=True
     )
@@ -603,8 +605,8 @@ def test_what_reverse_can_tell(module, found):
 @pytest.mark.slow
 def test_reverse_of_mmaction2s_tsm_r101(tmp_path, monkeypatch, capsys):
     """Its names would be those of a network that shifts other blocks."""
-    model = tool.build_recognizer(
-        tool.Network(True, 101, False, 5, attended=22, modules=['C'])
+    model = official.build_recognizer(
+        official.Network(True, 101, False, 5, attended=22, modules=['C'])
     )
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'in.pth')
     with pytest.raises(SystemExit, match='shift_short_stages=True.*every second'):
@@ -978,7 +980,7 @@ def shifted_blocks(backbone):
 def build_tsm(**kwargs):
     # Values do not matter, and R101 is large.
     with torch.device('meta'):
-        return tool.MODELS.build(
+        return official.MODELS.build(
             dict(type='AIAResNetTSM', pretrained=None, pretrained2d=False, **kwargs)
         )
 

@@ -5,6 +5,8 @@ import pytest
 from mmaction.evaluation import mean_class_accuracy, top_k_accuracy
 from scipy.stats import binom
 
+from aia_mmaction.evaluation import comparison
+
 from ..conftest import REPO
 from ..evaluation.test_dumps import make_dump
 
@@ -36,7 +38,7 @@ def dumps(tmp_path, monkeypatch):
 
 
 def ensemble(monkeypatch, *args):
-    monkeypatch.setattr(tool, 'RESAMPLES', 50)
+    monkeypatch.setattr(comparison, 'RESAMPLES', 50)
     monkeypatch.setattr(sys, 'argv', ['ensemble.py', *args])
     tool.main()
 
