@@ -7,7 +7,7 @@ registries.
 
 import sys
 from types import FrameType
-from typing import Optional
+from typing import Any, Optional
 
 from .version import __version__
 
@@ -56,7 +56,11 @@ if not _imported_for_the_doctor():
         AIAResNetTSM,
         AIATANet,
     )
-    from .datasets import FlipByLabelName, GuidedRawframeDataset, GuidedVideoDataset
+    from .datasets import (
+        BenchmarkRawframeDataset,
+        BenchmarkVideoDataset,
+        FlipByLabelName,
+    )
     from .layers import (
         ChannelContext,
         CinST,
@@ -68,9 +72,9 @@ if not _imported_for_the_doctor():
     from .ops import impl
     from .plugins import insert_plugins
     from .recognizers import AIARecognizer2D
-    from .utils.moved import find_moved_modules
+    from .utils.moved import know_old_names, moved_name
 
-    find_moved_modules()
+    know_old_names()
 
     __all__ = [
         'AIAC2D',
@@ -93,8 +97,8 @@ if not _imported_for_the_doctor():
         'ChannelContext',
         'CinST',
         'FlipByLabelName',
-        'GuidedRawframeDataset',
-        'GuidedVideoDataset',
+        'BenchmarkRawframeDataset',
+        'BenchmarkVideoDataset',
         'ParallelAttention',
         'STinC',
         'SpatioTemporalContext',
@@ -102,3 +106,6 @@ if not _imported_for_the_doctor():
         'impl',
         'insert_plugins',
     ]
+
+    def __getattr__(name: str) -> Any:
+        return moved_name(__name__, name)

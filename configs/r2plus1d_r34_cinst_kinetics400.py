@@ -16,7 +16,7 @@ model = dict(
 )
 sync_bn = 'torch'
 
-dataset_type = 'GuidedVideoDataset'
+dataset_type = 'BenchmarkVideoDataset'
 guide = 'docs/datasets.md, Kinetics-400'
 
 train_pipeline = [

@@ -602,7 +602,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from torch.optim import SGD
 
-from aia_mmaction.datasets import GuidedVideoDataset
+from aia_mmaction.datasets import BenchmarkVideoDataset
 
 default_scope = 'mmaction'
 num_segments = 4
@@ -628,7 +628,7 @@ train_dataloader = dict(
     batch_size=8, num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=GuidedVideoDataset, guide='the README',
+        type=BenchmarkVideoDataset, guide='the README',
         ann_file='data/motion_pairs/motion_pairs_train_list_videos.txt',
         data_prefix=dict(video='data/motion_pairs/videos'),
         pipeline=[dict(type=DecordInit), sample, *decode]))
@@ -636,7 +636,7 @@ val_dataloader = dict(
     batch_size=8, num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=GuidedVideoDataset, guide='the README', test_mode=True,
+        type=BenchmarkVideoDataset, guide='the README', test_mode=True,
         ann_file='data/motion_pairs/motion_pairs_test_list_videos.txt',
         data_prefix=dict(video='data/motion_pairs/videos'),
         pipeline=[

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from importlib import import_module
 
+import mmaction.registry
 import pytest
 import torch
 from mmaction.registry import MODELS
 
-from aia_mmaction.utils.moved import MODULES, NAMES
+from aia_mmaction.utils.moved import DATASETS, MODULES, NAMES
 
 
 @pytest.fixture
@@ -33,6 +34,16 @@ def test_names(old):
         found = getattr(import_module(module), name)
     new, attribute = NAMES[old]
     assert found is getattr(import_module(new), attribute)
+
+
+@pytest.mark.parametrize('old', DATASETS)
+@pytest.mark.parametrize('scope', ['', 'aia_mmaction.'])
+def test_registered_names(old, scope, tmp_path):
+    (tmp_path / 'list.txt').write_text('a 3 0\n')
+    cfg = dict(ann_file=str(tmp_path / 'list.txt'), pipeline=[], guide='the docs')
+    with pytest.warns(FutureWarning, match=f'{old} is {DATASETS[old]} since'):
+        dataset = mmaction.registry.DATASETS.build(dict(type=f'{scope}{old}', **cfg))
+    assert type(dataset).__name__ == DATASETS[old]
 
 
 def test_a_name_that_never_was():

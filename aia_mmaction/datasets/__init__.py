@@ -1,14 +1,22 @@
 """Datasets and transforms, registered in DATASETS and TRANSFORMS."""
 
+from typing import Any
+
+from aia_mmaction.utils.moved import moved_name
+
+from .benchmark import BenchmarkRawframeDataset, BenchmarkVideoDataset
 from .flip_by_label_name import FlipByLabelName
-from .guided import GuidedRawframeDataset, GuidedVideoDataset
 from .unreadable import ReadableDecordDecode, ReadableDecordInit, ReadableRawFrameDecode
 
 __all__ = [
     'FlipByLabelName',
-    'GuidedRawframeDataset',
-    'GuidedVideoDataset',
+    'BenchmarkRawframeDataset',
+    'BenchmarkVideoDataset',
     'ReadableDecordDecode',
     'ReadableDecordInit',
     'ReadableRawFrameDecode',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name)

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 MODULES = {
     f'aia_mmaction.{old}': f'aia_mmaction.{new}'
@@ -20,6 +20,7 @@ MODULES = {
         'backbones.paper_modules': 'plugins.paper_modules',
         'backbones.places': 'plugins.slots',
         'backbones.plugins': 'plugins.grammar',
+        'datasets.guided': 'datasets.benchmark',
         'files': 'utils.files',
         'predictions': 'evaluation.dumps',
         **{
@@ -46,6 +47,14 @@ NAMES: Dict[str, Tuple[str, str]] = {
     f'aia_mmaction.backbones.{name}': ('aia_mmaction.plugins', name)
     for name in ('PAPER_MODULES', 'attention_layers', 'insert_plugins')
 }
+# In MMAction2's registry, too
+DATASETS = {
+    'GuidedRawframeDataset': 'BenchmarkRawframeDataset',
+    'GuidedVideoDataset': 'BenchmarkVideoDataset',
+}
+for _old, _new in DATASETS.items():
+    for _module in ('aia_mmaction', 'aia_mmaction.datasets'):
+        NAMES[f'{_module}.{_old}'] = ('aia_mmaction.datasets', _new)
 
 
 def _warn(old: str, new: str) -> None:
@@ -90,6 +99,19 @@ def moved_name(module: str, name: str) -> Any:
     return getattr(import_module(new), attribute)
 
 
-def find_moved_modules() -> None:
-    """Let the import system know of them."""
+def know_old_names() -> None:
+    """Let the import system and MMAction2's registry know of them."""
+    from mmaction.registry import DATASETS as REGISTRY
+
     sys.meta_path.append(MovedModules())
+    for old, new in DATASETS.items():
+        if old not in REGISTRY:
+            REGISTRY.register_module(name=old, module=_build_by_new_name(old, new))
+
+
+def _build_by_new_name(old: str, new: str) -> Callable[..., Any]:
+    def build(**kwargs: Any) -> Any:
+        _warn(old, new)
+        return getattr(import_module('aia_mmaction.datasets'), new)(**kwargs)
+
+    return build

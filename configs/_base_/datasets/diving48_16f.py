@@ -3,7 +3,7 @@
 num_segments = 16
 num_classes = 48
 
-dataset_type = 'GuidedVideoDataset'
+dataset_type = 'BenchmarkVideoDataset'
 data_root = 'data/diving48/videos'
 ann_file_train = 'data/diving48/diving48_train_list_videos.txt'
 ann_file_val = 'data/diving48/diving48_val_list_videos.txt'

@@ -2,7 +2,7 @@
 num_segments = 8
 num_classes = 106
 
-dataset_type = 'GuidedVideoDataset'
+dataset_type = 'BenchmarkVideoDataset'
 data_root = 'data/egtea/videos'
 ann_file_train = 'data/egtea/egtea_train_split_1_videos.txt'
 ann_file_val = 'data/egtea/egtea_test_split_1_videos.txt'

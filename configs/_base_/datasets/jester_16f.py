@@ -4,7 +4,7 @@
 num_segments = 16
 num_classes = 27
 
-dataset_type = 'GuidedRawframeDataset'
+dataset_type = 'BenchmarkRawframeDataset'
 data_root = 'data/jester/rawframes'
 ann_file_train = 'data/jester/jester_train_list_rawframes.txt'
 ann_file_val = 'data/jester/jester_val_list_rawframes.txt'

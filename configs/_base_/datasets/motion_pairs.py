@@ -3,7 +3,7 @@
 num_segments = 8
 num_classes = 8
 
-dataset_type = 'GuidedVideoDataset'
+dataset_type = 'BenchmarkVideoDataset'
 data_root = 'data/motion_pairs/videos'
 ann_file_train = 'data/motion_pairs/motion_pairs_train_list_videos.txt'
 ann_file_val = 'data/motion_pairs/motion_pairs_test_list_videos.txt'

@@ -4,7 +4,7 @@
 num_segments = 16
 num_classes = 174
 
-dataset_type = 'GuidedRawframeDataset'
+dataset_type = 'BenchmarkRawframeDataset'
 data_root = 'data/sthv1/rawframes'
 ann_file_train = 'data/sthv1/sthv1_train_list_rawframes.txt'
 ann_file_val = 'data/sthv1/sthv1_val_list_rawframes.txt'

@@ -3,7 +3,7 @@
 num_segments = 8
 num_classes = 174
 
-dataset_type = 'GuidedVideoDataset'
+dataset_type = 'BenchmarkVideoDataset'
 data_root = 'data/sthv2/videos'
 ann_file_train = 'data/sthv2/sthv2_train_list_videos.txt'
 ann_file_val = 'data/sthv2/sthv2_val_list_videos.txt'

@@ -11,7 +11,7 @@ from mmengine.fileio import exists
 from .protocols import with_protocol
 
 
-class Guided(BaseActionDataset if TYPE_CHECKING else object):  # type: ignore[misc]
+class Benchmark(BaseActionDataset if TYPE_CHECKING else object):  # type: ignore[misc]
     """Mixin that knows where the data is from and how it is tested.
 
     Args:
@@ -62,10 +62,10 @@ class Guided(BaseActionDataset if TYPE_CHECKING else object):  # type: ignore[mi
 
 
 @DATASETS.register_module()
-class GuidedVideoDataset(Guided, VideoDataset):
-    """MMAction2's ``VideoDataset``, see :class:`Guided`."""
+class BenchmarkVideoDataset(Benchmark, VideoDataset):
+    """MMAction2's ``VideoDataset``, see :class:`Benchmark`."""
 
 
 @DATASETS.register_module()
-class GuidedRawframeDataset(Guided, RawframeDataset):
-    """MMAction2's ``RawframeDataset``, see :class:`Guided`."""
+class BenchmarkRawframeDataset(Benchmark, RawframeDataset):
+    """MMAction2's ``RawframeDataset``, see :class:`Benchmark`."""

@@ -3,9 +3,10 @@ from mmaction.registry import DATASETS
 
 
 @pytest.mark.parametrize(
-    'cls, prefix', [('GuidedVideoDataset', 'video'), ('GuidedRawframeDataset', 'img')]
+    'cls, prefix',
+    [('BenchmarkVideoDataset', 'video'), ('BenchmarkRawframeDataset', 'img')],
 )
-class TestGuidedDatasets:
+class TestBenchmarkDatasets:
     def build(self, cls, prefix, folder, ann_file='list.txt'):
         return DATASETS.build(
             dict(
@@ -37,7 +38,7 @@ class TestGuidedDatasets:
         guided = self.build(cls, prefix, tmp_path)
         plain = DATASETS.build(
             dict(
-                type=cls.replace('Guided', ''),
+                type=cls.replace('Benchmark', ''),
                 ann_file=str(tmp_path / 'list.txt'),
                 data_prefix={prefix: str(tmp_path / 'data')},
                 pipeline=[],
