@@ -116,7 +116,7 @@ def wrong_batch(model: nn.Module, inputs: Any) -> str:
 def _input_channels(model: nn.Module) -> int:
     backbone = getattr(model, 'backbone', nn.Identity())
     for module in backbone.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             return module.in_channels
     return PICTURE_CHANNELS
 

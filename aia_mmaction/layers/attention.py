@@ -106,15 +106,15 @@ class ContextAttention(nn.Module):
         path, refused = ops.choose(self.impl, clips, self._gates())
         self._log(path, refused)
         if path != 'reference':
-            return self._attend(x, clips.shape, path, activation)
-        out = ops.from_clips(self._refer(clips), x)
+            return self._by_operator(x, clips.shape, path, activation)
+        out = ops.from_clips(self._by_reference(clips), x)
         return out if activation is None else activation(out)
 
     def _gates(self) -> List[ContextGate]:
         """In the order of :data:`.ops.AXES`."""
         return cast(List[ContextGate], list(self.children()))
 
-    def _refer(self, x: Tensor) -> Tensor:
+    def _by_reference(self, x: Tensor) -> Tensor:
         """The layer as it is defined."""
         gates = self._gates()
         if x.dtype != torch.float16 or gates[0].conv.weight.dtype == x.dtype:
@@ -123,7 +123,7 @@ class ContextAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.function(x.float(), *gates).to(x.dtype)
 
-    def _attend(
+    def _by_operator(
         self, x: Tensor, shape: torch.Size, path: str, activation: Optional[nn.Module]
     ) -> Tensor:
         """The layer as one operator, with the weights of its gates."""

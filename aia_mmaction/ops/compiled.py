@@ -21,9 +21,9 @@ def forward(x: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     return _call(fused.forward, x, *args)
 
 
-def forward_(x: Tensor, *args) -> Tensor:
-    """:func:`.fused.forward_`, compiled."""
-    return _call(fused.forward_, x, *args)
+def forward_inplace(x: Tensor, *args) -> Tensor:
+    """:func:`.fused.forward_inplace`, compiled."""
+    return _call(fused.forward_inplace, x, *args)
 
 
 def backward(grad: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -88,7 +88,7 @@ torch.library.define(
 def _(x, *args):
     *args, path = args
     with _autocast_off(x):
-        return _implementation(path).forward_(x, *args)
+        return _implementation(path).forward_inplace(x, *args)
 
 
 @torch.library.register_fake('aia_mmaction::attention_')
@@ -101,7 +101,7 @@ def _(x, weight, *_):
 def attention_(*args) -> Tensor:
     """:func:`attention` written over its input, for no backward pass.
 
-    Takes the same arguments but ``keep``; see :func:`.fused.forward_`.
+    Takes the same arguments but ``keep``; see :func:`.fused.forward_inplace`.
     """
     return torch.ops.aia_mmaction.attention_.default(*args)
 

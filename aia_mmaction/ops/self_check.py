@@ -110,7 +110,7 @@ def _relative_errors(
         saved = used, *kept, train
         grads = triton.backward(grad, x, None, *parameters, *saved, *options)
         in_place = x.clone()
-        triton.forward_(in_place, *parameters, stats, *options)
+        triton.forward_inplace(in_place, *parameters, stats, *options)
         return [out, in_place, *grads]
 
     inputs = [t.double().requires_grad_() for t in (x, weight, scale, shift)]

@@ -163,9 +163,16 @@ def test_checkpoint_that_is_reentrant():
 
 
 @pytest.mark.parametrize(
-    'impl', ['reference', 'fused', pytest.param('compiled', marks=pytest.mark.slow)]
+    'impl, training',
+    [
+        ('reference', True),
+        ('reference', False),
+        ('fused', True),
+        ('fused', False),
+        # Half a minute to compile each; both keep the same tensors.
+        pytest.param('compiled', True, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize('training', [True, False])
 def test_nothing_outlives_the_backward_pass(impl, training):
     """While the loss is still there, e.g. through the optimizer's step."""
     assert_nothing_outlives(Block(impl).train(training))

@@ -93,7 +93,7 @@ def in_place(kernel):
     [
         ('forward', slightly_wrong, 'the output of .* within 2e-06 .* got 2.0e-03'),
         ('forward', not_a_number, 'the output of .* got nan'),
-        ('forward_', in_place, 'the inference of'),
+        ('forward_inplace', in_place, 'the inference of'),
         ('backward', slightly_wrong, 'the gradient of x of'),
         ('backward', failing, 'RuntimeError: PTX was compiled with'),
     ],

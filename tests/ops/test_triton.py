@@ -189,7 +189,7 @@ class TestParity:
         x = LAYOUTS[layout](2, 6, 3, 5, 3)
         args = *parameters(layer, train=True), EPS, *layer, 0, False
         out, stats, *_ = attention.forward(x, *args, False)
-        assert torch.equal(attention.forward_(x, *args), stats)
+        assert torch.equal(attention.forward_inplace(x, *args), stats)
         assert torch.equal(x, out)
 
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)

@@ -120,13 +120,13 @@ def test_scaling_varies_one_axis_at_a_time(monkeypatch, tmp_path):
     )
 
 
-@pytest.mark.parametrize('name', ['forward', 'forward_', 'backward'])
+@pytest.mark.parametrize('name', ['forward', 'forward_inplace', 'backward'])
 def test_no_speed_for_wrong_results(monkeypatch, capsys, name):
     right = getattr(fused, name)
 
     def wrong(*args):
         result = right(*args)
-        if name == 'forward_':
+        if name == 'forward_inplace':
             args[0].mul_(1.001)
             return result
         first, *rest = result

@@ -1,5 +1,5 @@
 """The attention as kernels for CUDA; importing this needs Triton."""
 
-from .attention import backward, forward, forward_
+from .attention import backward, forward, forward_inplace
 
-__all__ = ['backward', 'forward', 'forward_']
+__all__ = ['backward', 'forward', 'forward_inplace']

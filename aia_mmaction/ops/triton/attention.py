@@ -88,7 +88,7 @@ def forward(
     )
 
 
-def forward_(
+def forward_inplace(
     x: Tensor,
     weight: Tensor,
     scale: Tensor,
