@@ -12,6 +12,8 @@ from mmaction.registry import MODELS
 
 from aia_mmaction.utils.moved import DATASETS, MODULES, NAMES
 
+from .preloaded import run_code
+
 
 @pytest.fixture
 def not_imported(monkeypatch):
@@ -68,6 +70,46 @@ def test_pickled_model(not_imported):
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded(x), model(x))
+
+
+EXAMPLES = """
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+init_default_scope('mmaction')
+def tsm(**backbone):
+    return MODELS.build(dict(
+        type='Recognizer2D',
+        backbone=dict(depth=18, num_segments=2, pretrained2d=False, **backbone),
+        cls_head=dict(
+            type='TSMHead', num_classes=3, in_channels=512, num_segments=2)))
+tsm(type='aia_mmaction.AIAResNetTSM')
+tsm(type='aia_mmaction.AIAResNetTSM', plugins=[dict(cfg=dict(type='CinST'))])
+tsm(type='aia_mmaction.AIAResNetTSM', plugins='C2ST')
+tsm(type='aia_mmaction.AIAResNetTSM',
+    plugins=[dict(cfg=dict(type='CinST', impl='fused'))])
+
+from aia_mmaction import insert_plugins
+model = tsm(type='ResNetTSM')
+insert_plugins(model, [dict(cfg=dict(type='CinST'))])
+import aia_mmaction
+print(len(aia_mmaction.backbones.attention_layers(model)), 'layers')
+
+from aia_mmaction import AIAResNetTSM, CinST
+CinST()(torch.zeros(1, 4, 2, 3, 3))
+CinST(num_segments=8)(torch.zeros(8, 4, 3, 3))
+MODELS.build(dict(type='aia_mmaction.AIANeck', plugins='CinST'))
+from mmaction.registry import TRANSFORMS
+TRANSFORMS.build(dict(type='FlipByLabelName', labels='sthv1'))
+"""
+
+
+@pytest.mark.slow
+def test_examples_of_the_readme_of_version_0_1(tmp_path):
+    code, printed = run_code(EXAMPLES, tmp_path, {'AIA_MMACTION_IMPL': 'reference'})
+    assert code == 0, printed
+    assert '8 layers' in printed
+    assert 'aia_mmaction.backbones.attention_layers is aia_mmaction.plugins.' in printed
 
 
 def test_nothing_of_ours_uses_the_old_names():
