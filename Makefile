@@ -58,7 +58,8 @@ test test-fast: export OMP_NUM_THREADS = 1
 # Three runs, since what is imported first decides what PyTorch finds.
 test: setup $(IMAGES)/.ready $(TRITON)/.ready
 	$(PYTEST) $(PYTORCH_ALONE)
-	PYTHONPATH=$(IMAGES) $(PYTEST) -m image_libraries $(IMAGE_TESTS) tests/backbones
+	PYTHONPATH=$(IMAGES) $(PYTEST) -m image_libraries $(IMAGE_TESTS) tests/backbones \
+		tests/test_mmaction2_configs.py
 	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(PYTEST) $(TRITON_TESTS)
 
 # What one runs while editing.

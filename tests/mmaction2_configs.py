@@ -53,7 +53,6 @@ EXAMPLES = (  # of each kind; `make test` has them
     'recognition/slowonly/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb.py',
     'recognition/tanet/tanet_imagenet-pretrained-r50_8xb8-1x1x8-50e_sthv1-rgb.py',
     'recognition/tin/tin_imagenet-pretrained-r50_8xb6-1x1x8-40e_sthv1-rgb.py',
-    'recognition/tpn/tpn-slowonly_r50_8xb8-8x8x1-150e_kinetics400-rgb.py',
     'recognition/trn/trn_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv1-rgb.py',
     'recognition/tsm/tsm_imagenet-pretrained-mobilenetv2_8xb16-1x1x8-100e_'
     'kinetics400-rgb.py',
@@ -62,8 +61,22 @@ EXAMPLES = (  # of each kind; `make test` has them
     'recognition/x3d/x3d_s_13x6x1_facebook-kinetics400-rgb.py',
     'recognition_audio/resnet/tsn_r18_8xb320-64x1x1-100e_kinetics400-audio-feature.py',
     'skeleton/posec3d/slowonly_r50_8xb16-u48-240e_gym-keypoint.py',
+    'detection/slowfast/slowfast_kinetics400-pretrained-r50_8xb16-4x16x1-20e_'
+    'ava21-rgb.py',
     'detection/slowonly/slowonly_kinetics400-pretrained-r50_8xb16-4x16x1-20e_'
     'ava21-rgb.py',
+)
+OF_IMAGE_LIBRARIES = (
+    'recognition/tsm/tsm_imagenet-pretrained-mobileone-s4_8xb16-1x1x16-50e_'
+    'kinetics400-rgb.py',
+    'recognition/tsn/custom_backbones/tsn_imagenet-pretrained-dense161_8xb32-1x1x3-'
+    '100e_kinetics400-rgb.py',
+    'recognition/tsn/custom_backbones/tsn_imagenet-pretrained-mobileone-s4_8xb32-1x1x8-'
+    '100e_kinetics400-rgb.py',
+    'recognition/tsn/custom_backbones/tsn_imagenet-pretrained-rn101-32x4d_8xb32-1x1x3-'
+    '100e_kinetics400-rgb.py',
+    'recognition/tsn/custom_backbones/tsn_imagenet-pretrained-swin-transformer_8xb32-'
+    '1x1x3-100e_kinetics400-rgb.py',
 )
 START, END = '<!-- make test-configs -->\n', '<!-- end of configs -->\n'
 KINDS = ('recognition', 'recognition_audio', 'skeleton', 'detection')

@@ -8,7 +8,17 @@ from .conftest import slow_but
 QUICK = [name for name in mmaction2_configs.EXAMPLES if '/trn/' in name]
 
 
-@pytest.mark.parametrize('name', slow_but(QUICK, mmaction2_configs.EXAMPLES))
-def test_config(name):
+def check(name):
     result = mmaction2_configs.try_one(name)
     assert not mmaction2_configs.surprise(result)
+
+
+@pytest.mark.parametrize('name', slow_but(QUICK, mmaction2_configs.EXAMPLES))
+def test_config(name):
+    check(name)
+
+
+@pytest.mark.image_libraries
+@pytest.mark.parametrize('name', mmaction2_configs.OF_IMAGE_LIBRARIES)
+def test_config_of_an_image_library(name):
+    check(name)

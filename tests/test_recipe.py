@@ -91,7 +91,7 @@ def crop_of(image):
     return x[0].item(), y[0].item(), width, height, flipped
 
 
-@pytest.mark.parametrize('name', ['tsm_r50_cinst_sthv1.py', 'tsm_r50_cinst_sthv2.py'])
+@each_flagship
 def test_training_crops_and_flips(name):
     """Frames at 240 x 320, multi-scale crops at 13 places, flips that know the
     label; one crop for all frames of a clip.

@@ -32,8 +32,7 @@ class CheckConfigHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check training and validation, and warn of what will stop testing."""
-        for text in unused_variables(runner.cfg):
-            _warn(text)
+        self._warn_of_variables(runner)
         self._check(runner, 'train', 'val')
         # Plain TSN is often tested with more frames than it is trained with.
         wrong = wrong_num_segments(_model(runner), runner.cfg, ['test'])
@@ -46,6 +45,7 @@ class CheckConfigHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Check testing, once."""
+        self._warn_of_variables(runner)
         self._check(runner, 'test')
 
     def before_train_iter(
@@ -65,6 +65,12 @@ class CheckConfigHook(Hook):
     ) -> None:
         """Check the first batch."""
         self._check_batch(runner, 'test batch', data_batch)
+
+    def _warn_of_variables(self, runner: Runner) -> None:
+        if 'variables' not in self._checked:
+            for text in unused_variables(runner.cfg):
+                _warn(text)
+            self._checked.add('variables')
 
     def _check_batch(self, runner: Runner, what: str, data_batch: Any) -> None:
         if what in self._checked or not isinstance(data_batch, dict):

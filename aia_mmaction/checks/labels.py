@@ -1,5 +1,6 @@
 """Do the labels of the datasets fit the number of classes?"""
 
+import logging
 from typing import Any, Iterator, List, Optional
 
 import numpy as np
@@ -79,12 +80,13 @@ def _check_each(
     dataset: BaseActionDataset, num_classes: int, path: str, loader: str
 ) -> None:
     samples = [_labels(dataset, i) for i in range(len(dataset))]
-    if loader == 'test_dataloader' and all(s == [UNKNOWN] for s in samples):
+    unlabelled = bool(samples) and all(labels == [UNKNOWN] for labels in samples)
+    if loader == 'test_dataloader' and unlabelled:
         print_log(
             f'{loader}: {dataset.ann_file} has no labels, so metrics say nothing. '
             'Predictions can be written by --dump.',
             logger='current',
-            level=30,
+            level=logging.WARNING,
         )
         return
     wrong = [
@@ -106,8 +108,8 @@ def _check_each(
 
 def _labels(dataset: BaseActionDataset, index: int) -> List[int]:
     # Not the dataset's own method, which makes vectors and reads files.
-    label = BaseDataset.get_data_info(dataset, index).get('label', [])
-    return np.ravel(label).astype(int).tolist()
+    label = BaseDataset.get_data_info(dataset, index).get('label')
+    return [] if label is None else np.ravel(label).astype(int).tolist()
 
 
 def _place(dataset: BaseActionDataset, index: int) -> str:
@@ -126,10 +128,7 @@ def _place(dataset: BaseActionDataset, index: int) -> str:
             dataset.multi_class,
         ):
             labels = entry.numbers[frames:] or [UNKNOWN]
-            if (
-                name.endswith(entry.name)
-                and labels == np.ravel(sample['label']).tolist()
-            ):
+            if name.endswith(entry.name) and labels == _labels(dataset, index):
                 line = entry.line
                 break
     listed = dataset.ann_file if line is None else f'{dataset.ann_file}, line {line}'

@@ -102,6 +102,8 @@ def wrong_batch(model: nn.Module, inputs: Any) -> str:
     if owner is None or not isinstance(inputs, (list, tuple, Tensor)):
         return ''
     for frames in inputs:
+        if not isinstance(frames, Tensor):
+            continue
         if frames.dim() == 4 and len(frames) % owner.num_segments:
             return (
                 f'{type(owner.module).__name__}: expected whole clips of '

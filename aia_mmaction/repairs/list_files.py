@@ -55,12 +55,14 @@ def _samples(dataset, key, prefix, delimiter, frames=()) -> List[dict]:
     for entry in read_list(
         dataset.ann_file, len(frames), delimiter, dataset.multi_class
     ):
-        labels = entry.numbers[len(frames) :] or [-1]  # -1: not known
+        labels = entry.numbers[len(frames) :]
+        # Without a label, -1 says so; of several, none may be meant.
+        label = labels if dataset.multi_class else (labels or [-1])[0]
         samples.append(
             {
                 key: entry.name if prefix is None else osp.join(prefix, entry.name),
                 **dict(zip(frames, entry.numbers)),
-                'label': labels if dataset.multi_class else labels[0],
+                'label': label,
             }
         )
     return samples

@@ -72,8 +72,10 @@ def _draw(hook, runner, batch_idx, data_batch, outputs, step) -> None:
         return
     for i, (inputs, sample) in enumerate(zip(data_batch['inputs'], outputs)):
         index = batch_idx * len(outputs) + i
+        if index % hook.interval:
+            continue
         frames = _frames(inputs)
-        if index % hook.interval or frames is None:
+        if frames is None:
             continue
         path = sample.get('filename', sample.get('frame_dir'))
         name = osp.basename(path) if path else str(index)

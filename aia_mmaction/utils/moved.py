@@ -52,9 +52,11 @@ DATASETS = {
     'GuidedRawframeDataset': 'BenchmarkRawframeDataset',
     'GuidedVideoDataset': 'BenchmarkVideoDataset',
 }
-for _old, _new in DATASETS.items():
-    for _module in ('aia_mmaction', 'aia_mmaction.datasets'):
-        NAMES[f'{_module}.{_old}'] = ('aia_mmaction.datasets', _new)
+NAMES.update(
+    (f'{module}.{old}', ('aia_mmaction.datasets', new))
+    for module in ('aia_mmaction', 'aia_mmaction.datasets')
+    for old, new in DATASETS.items()
+)
 
 
 def _warn(old: str, new: str) -> None:

@@ -106,6 +106,13 @@ def test_detection(run, kind):
         run(AVA.format(2) + AVA.format(4), **options)
 
 
+def test_skeletons_without_labels(recognizer, tmp_path):
+    path = tmp_path / 'skeletons.pkl'
+    path.write_bytes(pickle.dumps([dict(frame_dir='s', label=None, total_frames=1)]))
+    dataset = DATASETS.build(dict(type='PoseDataset', ann_file=str(path), pipeline=[]))
+    Checked(recognizer(cls_head=Head()), test=dataset).test()
+
+
 def test_sound(run):
     run('a.mp4 0\nb.mp4 2\n').train()
     run('a.mp4 0 2\n', multi_class=True, num_classes=3).train()

@@ -19,7 +19,7 @@ PIPELINE = 'train_dataloader.dataset.dataset.pipeline'
 def warnings(tmp_path, capfd):
     """Of a run of a config that inherits BASE, with options."""
 
-    def run(child='', options=()):
+    def run(child='', options=(), phase='train'):
         (tmp_path / 'base.py').write_text(BASE)
         (tmp_path / 'child.py').write_text(f"_base_ = 'base.py'\n{child}")
         cfg = Config.fromfile(tmp_path / 'child.py')
@@ -27,7 +27,7 @@ def warnings(tmp_path, capfd):
         capfd.readouterr()
         checked = Checked()
         checked.runner.cfg = cfg
-        checked.train()
+        getattr(checked, phase)()
         log = ''.join(capfd.readouterr())
         return [line for line in log.splitlines() if 'reaches nothing' in line]
 
@@ -51,6 +51,10 @@ def warnings(tmp_path, capfd):
         (
             dict(options={'train_pipeline.0.num_clips': 16}),
             f'train_pipeline {LATE}{PIPELINE}.',
+        ),
+        (
+            dict(options={'max_epochs': 6}, phase='test'),
+            'train_cfg.max_epochs, which has 4.',
         ),
         (
             dict(child="train_pipeline = [dict(type='UniformSample')]"),

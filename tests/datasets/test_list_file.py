@@ -48,6 +48,17 @@ def test_frames(tmp_path, text, options, expected):
         assert dataset[0]['offset'] == 7
 
 
+def test_none_of_several_labels(tmp_path):
+    """Which is a video of no class, not one of the last."""
+    options = dict(pipeline=[], multi_class=True, num_classes=3)
+    for dataset, text in (
+        (VideoDataset, 'a.mp4\nb.mp4 1\n'),
+        (RawframeDataset, 'a 30\nb 30 1\n'),
+    ):
+        found = dataset(write(tmp_path, text), **options)
+        assert [s['label'].tolist() for s in found] == [[0, 0, 0], [0, 1, 0]]
+
+
 @pytest.mark.parametrize(
     'text, frames, error',
     [
