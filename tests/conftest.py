@@ -217,7 +217,7 @@ def stack_as_installed(folder):
             if change.is_made():
                 place.unlink()
                 if isinstance(change, Edit):
-                    text = change.place().read_text()
+                    text = change.target().read_text()
                     place.write_text(text.replace(change.new, change.old))
     return folder
 

@@ -19,12 +19,12 @@ def unused_variables(cfg: Config) -> Iterator[str]:
     """
     for name in _changed(cfg):
         value = cfg[name]
-        places = dict(_settings(cfg, name, value))
-        if places and value not in places.values():
-            shown = list(places)[:3]
+        settings = dict(_settings(cfg, name, value))
+        if settings and value not in settings.values():
+            shown = list(settings)[:3]
             is_short = isinstance(value, (bool, int, float, str))
             what = f'{name}={value}' if is_short else name
-            has = f', which has {places[shown[0]]}' if is_short else ''
+            has = f', which has {settings[shown[0]]}' if is_short else ''
             yield (
                 f'{what} of the config reaches nothing: it was used when the file '
                 f'was read. Change {" and ".join(shown)}{has}.'

@@ -1,7 +1,7 @@
 """The four attention layers of the paper (arXiv 2204.09303, section III)."""
 
 import logging
-from typing import Callable, List, Optional, cast
+from typing import Any, Dict, List, Optional
 
 import torch
 from mmaction.registry import MODELS
@@ -31,11 +31,10 @@ def check_whole_clips(
 class ContextAttention(nn.Module):
     """Base of the attention layers.
 
-    A layer says which axes have an outer gate, which multiplies the input,
-    and which an inner one, which refines what the outer ones see; the gates
-    are its children ``gate_c``, ``gate_t``, ``gate_h`` and ``gate_w``, as far
-    as it has them. Its ``function`` of :mod:`aia_mmaction.ops.reference` is
-    their definition.
+    A layer is a row of :data:`aia_mmaction.ops.LAYERS`, which says which axes
+    have an outer gate, which multiplies the input, and which an inner one,
+    which refines what the outer ones see. The gates are its children
+    ``gate_c``, ``gate_t``, ``gate_h`` and ``gate_w``, as far as it has them.
 
     Args:
         num_segments (int, optional): Frames per clip, needed for the 4-D
@@ -49,14 +48,12 @@ class ContextAttention(nn.Module):
             ``AIA_MMACTION_IMPL`` replaces it. Defaults to ``'auto'``.
     """
 
-    inner: str = ''
-    outer: str
-    function: Callable[..., Tensor]
+    axes: ops.GateAxes
 
     def __init__(
         self,
         num_segments: Optional[int] = None,
-        norm_cfg: dict = dict(type='BN3d'),
+        norm_cfg: Dict[str, Any] = dict(type='BN3d'),
         impl: str = 'auto',
     ) -> None:
         super().__init__()
@@ -70,15 +67,15 @@ class ContextAttention(nn.Module):
         self.num_segments = num_segments
         self.impl = ops.requested_impl(impl)
         self._path: Optional[str] = None
-        nested = self.inner != ''
         for axis in ops.AXES:
-            if axis in self.inner + self.outer:
-                gate = ContextGate(axis, nested and axis in self.outer, norm_cfg)
+            if axis in self.axes.all:
+                is_outer = self.axes.inner != '' and axis in self.axes.outer
+                gate = ContextGate(axis, is_outer, norm_cfg)
                 self.add_module(f'gate_{axis.lower()}', gate)
 
     def init_weights(self) -> None:
         """Initialise each gate as an inner, lone or outer one."""
-        for gate in self._gates():
+        for gate in self._gates().values():
             gate.init_weights()
 
     def forward(self, x: Tensor, activation: Optional[nn.Module] = None) -> Tensor:
@@ -102,85 +99,23 @@ class ContextAttention(nn.Module):
             RuntimeError: If ``impl`` names a path that cannot run.
         """
         self._check_input(x)
-        clips = ops.to_clips(x, self.num_segments or 0)
-        path, refused = ops.choose(self.impl, clips, self._gates())
-        self._log(path, refused)
-        if path != 'reference':
-            return self._by_operator(x, clips.shape, path, activation)
-        out = ops.from_clips(self._by_reference(clips), x)
-        return out if activation is None else activation(out)
-
-    def _gates(self) -> List[ContextGate]:
-        """In the order of :data:`.ops.AXES`."""
-        return cast(List[ContextGate], list(self.children()))
-
-    def _by_reference(self, x: Tensor) -> Tensor:
-        """The layer as it is defined."""
         gates = self._gates()
-        if x.dtype != torch.float16 or gates[0].conv.weight.dtype == x.dtype:
-            return self.function(x, *gates)
-        # Autocast to float16, gradients times x would overflow.
-        with torch.autocast(x.device.type, enabled=False):
-            return self.function(x.float(), *gates).to(x.dtype)
+        path, refused = ops.choose(self.impl, x, self.axes, gates, self.num_segments)
+        self._log(path, refused)
+        return ops.attention(x, path, self.axes, gates, self.num_segments, activation)
 
-    def _by_operator(
-        self, x: Tensor, shape: torch.Size, path: str, activation: Optional[nn.Module]
-    ) -> Tensor:
-        """The layer as one operator, with the weights of its gates."""
-        gates = [
-            getattr(self, f'gate_{axis.lower()}') for axis in self.inner + self.outer
-        ]
-        norms = [gate.norm for gate in gates]
-        batch_stats = ops.uses_batch_stats(norms[0])
-        stats = None
-        if not batch_stats:
-            running = [t for n in norms for t in (n.running_mean, n.running_var)]
-            stats = torch.cat(running).view(-1, 2)
-        parameters = [
-            torch.cat(tensors)
-            for tensors in (
-                [g.conv.weight for g in gates],
-                [n.weight for n in norms],
-                [n.bias for n in norms],
-            )
-        ]
-        keep = torch.is_grad_enabled() and any(
-            t.requires_grad for t in (x, *parameters)
-        )
-        relu = type(activation) is nn.ReLU and not ops.has_hooks(activation)
-        args = (
-            x,
-            *parameters,
-            stats,
-            norms[0].eps,
-            self.inner,
-            self.outer,
-            self.num_segments or 0,
-            relu,
-        )
-        if (
-            getattr(activation, 'inplace', False)
-            and not keep
-            and not ops.is_compiling()
-        ):
-            out, used = x, ops.attention_(*args, path)
-        else:
-            out, used, _, _ = ops.attention(*args, keep, path)
-        if batch_stats:
-            for gate, gate_stats in zip(gates, used):
-                gate.track(gate_stats, shape)
-        return out if relu or activation is None else activation(out)
+    def _gates(self) -> Dict[str, ContextGate]:
+        """Each axis's gate."""
+        return {axis: getattr(self, f'gate_{axis.lower()}') for axis in self.axes.all}
 
     def _log(self, path: str, refused: List[str]) -> None:
         if ops.is_compiling() or path == self._path:
             return
         self._path = path
-        print_log(
-            f'{type(self).__name__}: impl={self.impl!r} takes {path}'
-            + f' ({"; ".join(refused)})' * bool(refused),
-            logger='current',
-            level=logging.DEBUG,
-        )
+        line = f'{type(self).__name__}: impl={self.impl!r} takes {path}'
+        if refused:
+            line += f' ({"; ".join(refused)})'
+        print_log(line, logger='current', level=logging.DEBUG)
 
     def _check_input(self, x: Tensor) -> None:
         name = type(self).__name__
@@ -216,16 +151,14 @@ class ContextAttention(nn.Module):
 class ChannelContext(ContextAttention):
     """C: single channel-context attention."""
 
-    outer = 'C'
-    function = staticmethod(ops.channel_context)
+    axes = ops.LAYERS['ChannelContext']
 
 
 @MODELS.register_module()
 class SpatioTemporalContext(ContextAttention):
     """ST: single spatio-temporal attention, the mean of three gates."""
 
-    outer = 'THW'
-    function = staticmethod(ops.spatiotemporal_context)
+    axes = ops.LAYERS['SpatioTemporalContext']
 
 
 @MODELS.register_module()
@@ -236,13 +169,11 @@ class CinST(ContextAttention):
     PyTorch's default; here all three outer gates start Xavier-normal.
     """
 
-    inner, outer = 'C', 'THW'
-    function = staticmethod(ops.cinst)
+    axes = ops.LAYERS['CinST']
 
 
 @MODELS.register_module()
 class STinC(ContextAttention):
     """STinC: spatio-temporal attention inside channel attention."""
 
-    inner, outer = 'THW', 'C'
-    function = staticmethod(ops.stinc)
+    axes = ops.LAYERS['STinC']

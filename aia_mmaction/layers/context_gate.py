@@ -1,6 +1,5 @@
-from typing import Callable
+from typing import Any, Callable, Dict, cast
 
-import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import constant_init, kaiming_init, xavier_init
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ class ContextGate(nn.Module):
         norm_cfg (dict): Config of the norm over the gate's single channel.
     """
 
-    def __init__(self, axis: str, outer: bool, norm_cfg: dict) -> None:
+    def __init__(self, axis: str, outer: bool, norm_cfg: Dict[str, Any]) -> None:
         super().__init__()
         assert axis in AXES, axis
         self.axis = axis
@@ -43,33 +42,13 @@ class ContextGate(nn.Module):
         """``[N, C, T, H, W]`` to the same shape with size 1 at the axis."""
         return context_gate(x, self.axis, self.conv, self.norm)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args, **kwargs) -> nn.Module:
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
+    ) -> nn.Module:
         # Module.to asks channels_last, which is for 4-D tensors, of all 4-D
         # and 5-D ones. Three axes are asked nothing.
         def of_three_axes(t: Tensor) -> Tensor:
             # [1, 2, 3, 3, 3] -> [1, 2, 27] -> [1, 2, 3, 3, 3]
             return fn(t.flatten(2)).view(t.shape) if t.dim() == 5 else fn(t)
 
-        return super()._apply(of_three_axes, *args, **kwargs)
-
-    @torch.no_grad()
-    def track(self, stats: Tensor, shape: torch.Size) -> None:
-        """Update the norm's running statistics, as a batch norm does itself.
-
-        For paths that normalise without calling the norm.
-
-        Args:
-            stats (Tensor): Mean and biased variance of the batch, ``[2]``.
-            shape (torch.Size): ``[N, C, T, H, W]`` of the feature map.
-        """
-        norm = self.norm
-        if not norm.training or norm.running_mean is None:
-            return
-        norm.num_batches_tracked += 1
-        count = shape.numel() // shape[AXES[self.axis][0]]
-        mean, var = stats.to(norm.running_mean.dtype).split(1)
-        momentum = norm.momentum
-        if momentum is None:  # a cumulative average
-            momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
-        norm.running_mean.lerp_(mean, momentum)
-        norm.running_var.lerp_(var * (count / (count - 1)), momentum)
+        return cast(nn.Module, super()._apply(of_three_axes, *args, **kwargs))

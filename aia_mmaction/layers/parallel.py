@@ -1,22 +1,23 @@
-from typing import Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, cast
 
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
 
-def build_layer(cfg: dict) -> nn.Module:
+def build_layer(cfg: Dict[str, Any]) -> nn.Module:
     """Build an attention layer, whatever the default scope is.
 
     Raises:
         TypeError: If the config has options that the layer does not.
     """
     try:
-        return MODELS.build({'_scope_': 'mmaction', **cfg})
+        layer = MODELS.build({'_scope_': 'mmaction', **cfg})
     except TypeError as error:
         raise TypeError(
             f'Expected an attention layer with its options, got {cfg}: '
             f'{error}. Attention layers take num_segments, norm_cfg and impl.'
         ) from error
+    return cast(nn.Module, layer)
 
 
 @MODELS.register_module()
@@ -38,7 +39,7 @@ class ParallelAttention(nn.Module):
 
     def __init__(
         self,
-        branches: Sequence[dict],
+        branches: Sequence[Dict[str, Any]],
         num_segments: Optional[int] = None,
         impl: str = 'auto',
     ) -> None:
@@ -60,4 +61,5 @@ class ParallelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, T, H, W]`` or ``[N * T, C, H, W]`` to the same shape."""
-        return sum(branch(x) for branch in self.branches) / len(self.branches)
+        outputs = [branch(x) for branch in self.branches]
+        return cast(Tensor, sum(outputs) / len(outputs))

@@ -10,7 +10,8 @@ def to_clips(x: Tensor, num_segments: int) -> Tensor:
     if x.dim() == 5:
         return x
     # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
-    return x.unflatten(0, (-1, num_segments)).transpose(1, 2)
+    frames: Tensor = x.unflatten(0, (-1, num_segments))
+    return frames.transpose(1, 2)
 
 
 def from_clips(x: Tensor, like: Tensor) -> Tensor:

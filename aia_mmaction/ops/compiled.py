@@ -6,46 +6,52 @@ number of blocks, because weights are arguments.
 
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, Callable, Dict, Tuple, TypeVar
+from typing import Any, Callable, Dict, Tuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from . import fused
+from .parameters import Saved
 
 Result = TypeVar('Result')
 
 
-def forward(x: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(x: Tensor, *args: Any) -> Tuple[Tensor, Tensor, Saved]:
     """:func:`.fused.forward`, compiled."""
     return _call(fused.forward, x, *args)
 
 
-def forward_inplace(x: Tensor, *args) -> Tensor:
+def forward_inplace(x: Tensor, *args: Any) -> Tensor:
     """:func:`.fused.forward_inplace`, compiled."""
     return _call(fused.forward_inplace, x, *args)
 
 
-def backward(grad: Tensor, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward(grad: Tensor, *args: Any) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """:func:`.fused.backward`, compiled."""
     return _call(fused.backward, grad, *args)
 
 
-def _call(function: Callable[..., Result], x: Tensor, *args) -> Result:
-    # All on which the compiled code depends, and so in place of guards
-    key = tuple(
-        (arg.shape, arg.stride(), arg.dtype, arg.device)
-        if isinstance(arg, Tensor)
-        else arg
-        for arg in (x, *args)
-    )
+def _call(function: Callable[..., Result], x: Tensor, *args: Any) -> Result:
     narrow = x.shape[-1] < fused.FLOATS_IN_VECTOR
+    key = _key((x, *args))
     compiled = _compile(function, narrow, torch.get_num_threads(), key)
-    return compiled(x, *args)
+    return cast(Result, compiled(x, *args))
+
+
+def _key(value: Any) -> Any:
+    """All on which the compiled code depends, and so in place of guards."""
+    if isinstance(value, Tensor):
+        return value.shape, value.stride(), value.dtype, value.device
+    if isinstance(value, tuple):
+        return tuple(_key(each) for each in value)
+    return value
 
 
 @lru_cache(maxsize=None)
-def _compile(function: Callable, narrow: bool, *key: Any) -> Callable:
+def _compile(
+    function: Callable[..., Any], narrow: bool, *key: Any
+) -> Callable[..., Any]:
     # Dynamo counts the compilations of one code object and gives up at its
     # recompile limit, 8: so each shape gets a code object of its own.
     code = function.__code__

@@ -8,12 +8,16 @@ import os
 import shutil
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from . import self_check
+from .clips import to_clips
+from .parameters import uses_batch_stats
+from .reference import GateAxes
+from .specification import TRITON_GATES
 
 IMPL_VARIABLE = 'AIA_MMACTION_IMPL'
 # In the order in which 'auto' tries them
@@ -76,13 +80,22 @@ def requested_impl(impl: str) -> str:
     return name
 
 
-def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[str]]:
+def choose(
+    impl: str,
+    x: Tensor,
+    axes: GateAxes,
+    gates: Mapping[str, Any],
+    num_segments: Optional[int] = None,
+) -> Tuple[str, List[str]]:
     """The path for an input.
 
     Args:
         impl (str): ``'auto'`` or a path's name; :func:`impl` goes before it.
-        x (Tensor): The layer's input, ``[N, C, T, H, W]``.
-        gates (Sequence[nn.Module]): Its gates, with ``conv`` and ``norm``.
+        x (Tensor): The layer's input, as in :func:`.functional.attention`, and
+            so are the others.
+        axes (GateAxes): The axes of its gates.
+        gates (Mapping[str, nn.Module]): The gate modules.
+        num_segments (int, optional): Frames per clip of 4-D input.
 
     Returns:
         tuple[str, list[str]]: The path, and why each one before it was
@@ -94,29 +107,29 @@ def choose(impl: str, x: Tensor, gates: Sequence[nn.Module]) -> Tuple[str, List[
     impl = _forced or impl
     if impl == 'reference':
         return impl, []
+    fast = _why_not_fast(to_clips(x, num_segments or 0), axes, gates)
     if impl != 'auto':
-        reason = _why_not_fast(x, gates) or _why_not(impl, x)
+        reason = fast or _why_not(impl, x, axes)
         if reason is None:
             return impl, []
         raise RuntimeError(
             f"impl='{impl}' cannot run: {reason}. Use impl='auto', which "
             'takes the fastest path that can.'
         )
-    reason = _why_not_fast(x, gates)
-    if reason is None and _is_exporting():
-        reason = 'an exported model is to need PyTorch alone'
-    if reason is not None:
-        return 'reference', [f'{", ".join(PATHS[:-1])}: {reason}']
+    if fast is None and _is_exporting():
+        fast = 'an exported model is to need PyTorch alone'
+    if fast is not None:
+        return 'reference', [f'{", ".join(PATHS[:-1])}: {fast}']
     refused: List[str] = []
     for path in PATHS[:-1]:
-        reason = _why_not(path, x) or _why_not_automatic(path, x)
+        reason = _why_not(path, x, axes) or _why_not_automatic(path, x)
         if reason is None:
             return path, refused
         refused.append(f'{path}: {reason}')
     raise AssertionError('fused has nothing of its own to refuse')
 
 
-def _why_not(path: str, x: Tensor) -> Optional[str]:
+def _why_not(path: str, x: Tensor, axes: GateAxes) -> Optional[str]:
     """Why one path cannot take an input that a fast path can."""
     if path == 'triton':
         if not _HAS_TRITON:
@@ -125,14 +138,17 @@ def _why_not(path: str, x: Tensor) -> Optional[str]:
             return f'x is on {x.device.type}, and Triton is for CUDA'
         if x.dtype == torch.float64:
             return 'x is float64'
+        if not set(axes) <= TRITON_GATES:
+            got = ' and '.join(filter(None, axes))
+            return f'the kernels know C and THW gates, and not {got}'
     if path == 'compiled' and not torch.compiler.is_compiling():
         if x.device.type == 'cpu' and not _HAS_COMPILER:
             return 'there is no C++ compiler, e.g. g++'
     return None
 
 
-def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
-    """Why none but the reference can take an input."""
+def _why_not_fast(x: Tensor, axes: GateAxes, gates: Mapping[str, Any]) -> Optional[str]:
+    """Why none but the reference can take an input ``[N, C, T, H, W]``."""
     if not hasattr(torch.library, 'custom_op'):
         return f'it needs torch >= 2.4, got {torch.__version__}'
     if not torch.compiler.is_compiling():
@@ -142,11 +158,11 @@ def _why_not_fast(x: Tensor, gates: Sequence[nn.Module]) -> Optional[str]:
             return 'torch.func and forward-mode differentiation need it'
     if x.numel() == 0:
         return 'x is empty'
-    for gate in gates:
-        reason = _why_not_gate(gate, x)
+    for axis in axes.all:
+        reason = _why_not_gate(gates[axis], x)
         if reason is not None:
             return reason
-    norms: List[Any] = [gate.norm for gate in gates]
+    norms = [gates[axis].norm for axis in axes.all]
     if len({uses_batch_stats(norm) for norm in norms}) > 1:
         return 'some norms are in training mode, some in evaluation mode'
     if len({norm.eps for norm in norms}) > 1:
@@ -190,6 +206,13 @@ def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
     return None
 
 
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` or ``torch.export`` traces this."""
+    if hasattr(torch.compiler, 'is_compiling'):
+        return torch.compiler.is_compiling()
+    return torch._dynamo.is_compiling()  # torch < 2.2
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody wants to see what goes into or out of a module."""
     return bool(
@@ -209,11 +232,6 @@ def _is_transformed() -> bool:
         hasattr(functorch, 'peek_interpreter_stack')
         and functorch.peek_interpreter_stack() is not None
     )
-
-
-def uses_batch_stats(norm: nn.Module) -> bool:
-    """Whether a batch norm normalises with the statistics of its input."""
-    return norm.training or norm.running_mean is None
 
 
 def _is_exporting() -> bool:

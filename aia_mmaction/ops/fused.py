@@ -21,7 +21,8 @@ the zeros of the band meet it too.
 
 Shapes: ``x`` is ``[N, C, T, H, W]``; a *volume* is ``[N, channels, D1, D2,
 D3]`` in the order of :data:`.reference.AXES`; a *map* is ``x`` with size 1 at
-its axis. ``G`` is the number of gates, inner before outer.
+its axis; *argmax* is where along its axis the maximum is. ``G`` is the number
+of gates, inner before outer.
 """
 
 import math
@@ -32,9 +33,10 @@ from typing import Iterable, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .clips import from_clips, to_clips
+from .parameters import Parameters, Saved, argmax_type, float_type, new_saved
 from .recompute import restore
 from .reference import AXES
+from .specification import Specification
 from .stencil import conv, conv_weight_grad, scale_and_shift
 
 # Elements of a map that are weighed at a time
@@ -44,64 +46,28 @@ FLOATS_IN_VECTOR = 16
 
 
 def forward(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Optional[Tensor],
-    eps: float,
-    inner: str,
-    outer: str,
-    num_segments: int,
-    relu: bool,
-    keep: bool,
-) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    x: Tensor, parameters: Parameters, spec: Specification, backward: bool
+) -> Tuple[Tensor, Tensor, Saved]:
     """Reweight a feature map.
 
     Args:
-        x (Tensor): ``[N, C, T, H, W]``, or ``[N * T, C, H, W]`` with
-            ``T = num_segments``; any strides.
-        weight (Tensor): Kernels of the gates, ``[G, 2, 3, 3, 3]``.
-        scale (Tensor): Weights of the norms, ``[G]``.
-        shift (Tensor): Biases of the norms, ``[G]``.
-        stats (Tensor, optional): Mean and variance ``[G, 2]`` to normalise
-            with; None for those of the batch.
-        eps (float): Added to the variance.
-        inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
-        outer (str): Axes of the outer gates.
-        num_segments (int): Frames per clip of 4-D input; any for 5-D.
-        relu (bool): Whether the output goes through a ReLU.
-        keep (bool): Whether there will be a backward pass.
+        x (Tensor): ``[N, C, T, H, W]``; any strides.
+        parameters (Parameters): Of the gates.
+        spec (Specification): What to compute.
+        backward (bool): Whether there will be a backward pass.
 
     Returns:
-        tuple[Tensor, ...]: The output, like ``x``; the statistics ``[G, 2]``
-        used, the variance being the biased one; and to keep for the backward
-        pass, one behind the other, what the gates were made of and the places
-        of the maxima (see :func:`_keep`).
+        tuple[Tensor, Tensor, Saved]: The output, like ``x``; the statistics
+        ``[G, 2]`` used, the variance being the biased one; and what
+        :func:`backward` needs of this pass.
     """
-    parameters = _parameters(x, weight, scale, shift, stats, eps)
-    folded, x = x, to_clips(x, num_segments)
-    gates = _gates(x, inner, outer, parameters, keep)
-    out = _weigh(x, gates[len(inner) :], relu=relu)
-    return (
-        from_clips(out, folded),
-        torch.stack([g.stats for g in gates]),
-        *_keep(x, gates if keep else []),
-    )
+    gates = _gates(x, parameters, spec, backward)
+    out = _weigh(x, gates[len(spec.inner) :], relu=spec.relu)
+    stats = torch.stack([g.stats for g in gates])
+    return out, stats, _save(gates) if backward else new_saved(x)
 
 
-def forward_inplace(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Optional[Tensor],
-    eps: float,
-    inner: str,
-    outer: str,
-    num_segments: int,
-    relu: bool,
-) -> Tensor:
+def forward_inplace(x: Tensor, parameters: Parameters, spec: Specification) -> Tensor:
     """Reweight a feature map in place, for no backward pass.
 
     Args:
@@ -110,97 +76,85 @@ def forward_inplace(
     Returns:
         Tensor: The statistics.
     """
-    parameters = _parameters(x, weight, scale, shift, stats, eps)
-    x = to_clips(x, num_segments)
-    gates = _gates(x, inner, outer, parameters, keep=False)
-    _weigh(x, gates[len(inner) :], relu=relu, out=x)
+    gates = _gates(x, parameters, spec, backward=False)
+    _weigh(x, gates[len(spec.inner) :], relu=spec.relu, out=x)
     return torch.stack([g.stats for g in gates])
 
 
 def backward(
     grad: Tensor,
     x: Tensor,
-    affine: Optional[Tensor],
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Tensor,
-    kept: Tensor,
-    places: Tensor,
-    batch_stats: bool,
-    eps: float,
-    inner: str,
-    outer: str,
-    num_segments: int,
-    relu: bool,
+    host_norm: Optional[Tensor],
+    parameters: Parameters,
+    spec: Specification,
+    saved: Saved,
 ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`forward`.
 
     Args:
         grad (Tensor): Gradient of the output, of its shape.
-        x (Tensor), affine (Tensor, optional): The input, or what
-            :func:`.recompute.restore` makes it of.
-        stats (Tensor): What :func:`forward` returned, and so are ``kept`` and
-            ``places``.
-        batch_stats (bool): Whether they are those of the batch, and hence
-            depend on ``x``.
+        x (Tensor): The input, or what the host norm makes it of.
+        host_norm (Tensor, optional): See :func:`.recompute.restore`.
+        parameters (Parameters): As in :func:`forward`, with the statistics
+            that it returned.
+        spec (Specification): As in :func:`forward`. With ``batch_stats``, the
+            statistics depend on ``x``.
+        saved (Saved): What :func:`forward` returned.
 
     Returns:
         tuple[Tensor, ...]: Gradients of ``x``, ``weight``, ``scale`` and
         ``shift``.
     """
-    parameters = _parameters(x, weight, scale, shift, stats, eps)
+    dtype, input_dtype = float_type(x), x.dtype
     # Gradients times x can be beyond float16.
-    dtype = parameters[0].weight.dtype
-    folded, x = x, to_clips(restore(x, affine), num_segments).to(dtype)
-    grad = to_clips(grad, num_segments).to(dtype)
-    if relu:
+    x = restore(x, host_norm).to(dtype)
+    grad = grad.to(dtype)
+    if spec.relu:
         # The gates are positive, so the output has the sign of x.
         grad = torch.ops.aten.threshold_backward(grad, x, 0)
-    gates = _restore(x, inner, outer, parameters, kept, places)
-    inner_gates, outer_gates = gates[: len(inner)], gates[len(inner) :]
+    gates = _restore_gates(x, parameters, spec, saved)
+    inner, outer = gates[: len(spec.inner)], gates[len(spec.inner) :]
 
-    grads_outer = _gates_backward(grad * x, outer_gates, batch_stats)
-    grad_x = _weigh(grad, outer_gates)
+    grads_outer = _gates_backward(grad * x, outer, spec.batch_stats)
+    grad_x = _weigh(grad, outer)
+    grads_inner: List[_Grads] = []
     if inner:
-        grad_z = _unpool(torch.zeros_like(x), grads_outer, outer_gates)
-        grads_inner = _gates_backward(grad_z * x, inner_gates, batch_stats)
-        grad_x += _weigh(grad_z, inner_gates, out=grad_z)
-        _unpool(grad_x, grads_inner, inner_gates)
+        grad_z = _unpool(torch.zeros_like(x), grads_outer, outer)
+        grads_inner = _gates_backward(grad_z * x, inner, spec.batch_stats)
+        grad_x += _weigh(grad_z, inner, out=grad_z)
+        _unpool(grad_x, grads_inner, inner)
     else:
-        grads_inner = []
-        _unpool(grad_x, grads_outer, outer_gates)
+        _unpool(grad_x, grads_outer, outer)
 
     grads = grads_inner + grads_outer
-    weights, scales, shifts = (
-        torch.stack(t) for t in zip(*[(g.weight, g.scale, g.shift) for g in grads])
-    )
     return (
-        from_clips(grad_x, folded).to(folded.dtype),
-        weights.to(weight.dtype),
-        scales.to(scale.dtype),
-        shifts.to(shift.dtype),
+        grad_x.to(input_dtype),
+        torch.stack([g.weight for g in grads]).to(parameters.weight.dtype),
+        torch.stack([g.scale for g in grads]).to(parameters.scale.dtype),
+        torch.stack([g.shift for g in grads]).to(parameters.shift.dtype),
     )
 
 
-class _Parameters(NamedTuple):
+class _GateParameters(NamedTuple):
+    axis: str
+    share: float  # of the mean of the gates it is one of
     weight: Tensor  # [1, 2, 3, 3, 3]
     scale: Tensor  # []
     shift: Tensor  # []
-    stats: Optional[Tensor]  # [2]
-    affine: Optional[Tuple[Tensor, Tensor]]  # the norm's, with these
     eps: float
+    stats: Optional[Tensor]  # [2]
+    # The norm with these statistics
+    slope: Optional[Tensor]  # []
+    offset: Optional[Tensor]  # []
 
 
 class _Gate(NamedTuple):
-    axis: str
-    parameters: _Parameters
+    parameters: _GateParameters
     pooled: Tensor  # volume of two channels
-    places: Optional[Tensor]  # volume: where along the axis the maximum is
+    argmax: Optional[Tensor]  # volume
     response: Optional[Tensor]  # volume: convolved, not yet normalised
     gate: Tensor  # volume
     stats: Tensor  # [2]
-    share: float  # of the mean of the gates it is one of
 
 
 class _Grads(NamedTuple):
@@ -211,28 +165,32 @@ class _Grads(NamedTuple):
 
 
 def _parameters(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Optional[Tensor],
-    eps: float,
-) -> List[_Parameters]:
-    # Half precision is for what is large; the gates are small.
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    weight, scale, shift = (t.to(dtype) for t in (weight, scale, shift))
-    of_gates = zip(weight.split(1), scale, shift)
-    if stats is None:
-        return [_Parameters(*p, None, None, eps) for p in of_gates]
-    stats = stats.to(dtype)
-    affines = zip(*_affine(scale, shift, stats, eps))
+    x: Tensor, parameters: Parameters, spec: Specification
+) -> List[_GateParameters]:
+    """The parameters of each gate, in the precision of what is small."""
+    dtype = float_type(x)
+    weight, scale, shift = (t.to(dtype) for t in parameters[:3])
+    stats = slope = offset = None
+    if parameters.stats is not None:
+        stats = parameters.stats.to(dtype)
+        slope, offset = _slope_and_offset(scale, shift, stats, spec.eps)
     return [
-        _Parameters(*p, of_gate, affine, eps)
-        for p, of_gate, affine in zip(of_gates, stats, affines)
+        _GateParameters(
+            axis=axis,
+            share=1 / len(spec.inner if i < len(spec.inner) else spec.outer),
+            weight=weight[i : i + 1],
+            scale=scale[i],
+            shift=shift[i],
+            eps=spec.eps,
+            stats=None if stats is None else stats[i],
+            slope=None if slope is None else slope[i],
+            offset=None if offset is None else offset[i],
+        )
+        for i, axis in enumerate(spec.axes.all)
     ]
 
 
-def _affine(
+def _slope_and_offset(
     scale: Tensor, shift: Tensor, stats: Tensor, eps: float
 ) -> Tuple[Tensor, Tensor]:
     """The norm as a multiplication and an addition."""
@@ -242,88 +200,70 @@ def _affine(
 
 
 def _gates(
-    x: Tensor, inner: str, outer: str, parameters: List[_Parameters], keep: bool
+    x: Tensor, parameters: Parameters, spec: Specification, backward: bool
 ) -> List[_Gate]:
+    of_gates = _parameters(x, parameters, spec)
     narrow = x.shape[-1] < FLOATS_IN_VECTOR <= x.shape[1]
     if narrow and x.is_cpu and not torch.compiler.is_compiling():
         # Channels make the longer rows, of which there are vectors.
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    gates: List[_Gate] = []
-    z = x
-    for axis, p in zip(inner + outer, parameters):
-        if inner and len(gates) == len(inner):
-            z = _weigh(x, gates)
-        share = 1 / len(inner if len(gates) < len(inner) else outer)
-        gates.append(_gate(z, axis, p, keep, share))
-    return gates
+    inner = [_gate(x, p, backward) for p in of_gates[: len(spec.inner)]]
+    z = _weigh(x, inner) if inner else x
+    return inner + [_gate(z, p, backward) for p in of_gates[len(spec.inner) :]]
 
 
-def _gate(x: Tensor, axis: str, p: _Parameters, keep: bool, share: float) -> _Gate:
-    pooled, places = _pool(x, axis, p.weight.dtype, keep)
-    stats, affine = p.stats, p.affine
-    if stats is not None and affine is not None and not keep:
+def _gate(x: Tensor, p: _GateParameters, backward: bool) -> _Gate:
+    pooled, argmax = _pool(x, p.axis, p.weight.dtype, backward)
+    if p.stats is not None and not backward:
         # Nothing needs the response: the norm is part of the convolution.
-        gate = conv(pooled, p.weight, affine).sigmoid_()
-        return _Gate(axis, p, pooled, places, None, gate, stats, share)
+        gate = conv(pooled, p.weight, p.slope, p.offset).sigmoid_()
+        return _Gate(p, pooled, argmax, None, gate, p.stats)
     response = conv(pooled, p.weight)
+    stats = p.stats
     if stats is None:
-        stats = torch.stack(torch.var_mean(response, correction=0)[::-1])
+        variance, mean = torch.var_mean(response, correction=0)
+        stats = torch.stack([mean, variance])
     gate = _normalise(response, p, stats).sigmoid_()
-    return _Gate(axis, p, pooled, places, response, gate, stats, share)
+    return _Gate(p, pooled, argmax, response, gate, stats)
 
 
-def _normalise(response: Tensor, p: _Parameters, stats: Tensor) -> Tensor:
-    affine = p.affine or _affine(p.scale, p.shift, stats, p.eps)
-    return scale_and_shift(response, *affine)
+def _normalise(response: Tensor, p: _GateParameters, stats: Tensor) -> Tensor:
+    slope, offset = p.slope, p.offset
+    if slope is None or offset is None:
+        slope, offset = _slope_and_offset(p.scale, p.shift, stats, p.eps)
+    return scale_and_shift(response, slope, offset)
 
 
-def _keep(x: Tensor, gates: List[_Gate]) -> Tuple[Tensor, Tensor]:
-    """What is small and slow to compute again, in two tensors of one axis:
-    the pooled volumes and responses, and the places of the maxima.
-    """
-    if not gates:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return x.new_empty(0, dtype=dtype), x.new_empty(0, dtype=place_type(x))
-    kept, places = [], []
+def _save(gates: List[_Gate]) -> Saved:
+    volumes: List[Tensor] = []
+    argmaxes: List[Tensor] = []
     for g in gates:
-        assert g.response is not None and g.places is not None
-        kept += [g.pooled.flatten(), g.response.flatten()]
-        places.append(g.places.flatten().to(place_type(x)))
-    return torch.cat(kept), torch.cat(places)
+        assert g.response is not None and g.argmax is not None
+        volumes += [g.pooled.flatten(), g.response.flatten()]
+        argmaxes.append(g.argmax.flatten())
+    return Saved(torch.cat(volumes), torch.cat(argmaxes))
 
 
-def _restore(
-    x: Tensor,
-    inner: str,
-    outer: str,
-    parameters: List[_Parameters],
-    kept: Tensor,
-    places: Tensor,
+def _restore_gates(
+    x: Tensor, parameters: Parameters, spec: Specification, saved: Saved
 ) -> List[_Gate]:
-    """The gates from what :func:`_keep` made of them."""
+    """The gates from what :func:`_save` made of them."""
+    of_gates = _parameters(x, parameters, spec)
+    # [N, 1, D1, D2, D3]
     shapes = [
-        x.shape[:1] + (1,) + tuple(x.shape[d] for d in AXES[axis][1])
-        for axis in inner + outer
+        (x.shape[0], 1) + tuple(x.shape[d] for d in AXES[p.axis][1]) for p in of_gates
     ]
     sizes = [math.prod(shape) for shape in shapes]
-    kept_of = kept.split([n for size in sizes for n in (2 * size, size)])
-    places_of = places.split(sizes)
+    volumes = iter(saved.volumes.split([n for s in sizes for n in (2 * s, s)]))
+    argmaxes = saved.argmax.split(sizes)
     gates = []
-    for i, (axis, p, shape) in enumerate(zip(inner + outer, parameters, shapes)):
-        pooled, response = kept_of[2 * i : 2 * i + 2]
-        pooled = pooled.view(shape[:1] + (2,) + shape[2:])
-        response = response.view(shape)
+    for p, shape, argmax in zip(of_gates, shapes, argmaxes):
+        pooled = next(volumes).view(shape[:1] + (2,) + shape[2:])
+        response = next(volumes).view(shape)
         assert p.stats is not None
         gate = _normalise(response, p, p.stats).sigmoid_()
-        share = 1 / len(inner if i < len(inner) else outer)
-        place = places_of[i].view(shape)
-        gates.append(_Gate(axis, p, pooled, place, response, gate, p.stats, share))
+        gates.append(_Gate(p, pooled, argmax.view(shape), response, gate, p.stats))
     return gates
-
-
-def place_type(x: Tensor) -> torch.dtype:
-    """The smallest integers of which the compiler makes vectors."""
-    return torch.uint8 if max(x.shape) <= 2**8 else torch.int32
 
 
 def _gates_backward(
@@ -335,11 +275,8 @@ def _gates_backward(
 
 def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
     p = g.parameters
-    dim = AXES[g.axis][0]
-    grad = (
-        _to_volume(product.sum(dim, keepdim=True, dtype=p.weight.dtype), g.axis)
-        * g.share
-    )
+    total = product.sum(AXES[p.axis][0], keepdim=True, dtype=p.weight.dtype)
+    grad = _to_volume(total, p.axis) * p.share
     deviation = torch.rsqrt(g.stats[1] + p.eps)
     assert g.response is not None
     normed = (g.response - g.stats[0]) * deviation
@@ -354,50 +291,50 @@ def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
 
 
 def _pool(
-    x: Tensor, axis: str, dtype: torch.dtype, with_places: bool
+    x: Tensor, axis: str, dtype: torch.dtype, with_argmax: bool
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and mean along an axis, as a volume of two channels."""
     dim = AXES[axis][0]
     if torch.compiler.is_compiling():
-        maximum, mean, places = _pool_compiled(x, dim, dtype, with_places)
+        maximum, mean, argmax = _pool_compiled(x, dim, dtype, with_argmax)
     else:
-        maximum, mean, places = _pool_eager(x, dim, dtype, with_places)
-    if places is not None:
-        places = _to_volume(places, axis)
+        maximum, mean, argmax = _pool_eager(x, dim, dtype, with_argmax)
+    if argmax is not None:
+        argmax = _to_volume(argmax, axis).to(argmax_type(x))
     # 2 x map -> [N, 2, D1, D2, D3]
     pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
-    return torch.cat(pooled, dim=1), places
+    return torch.cat(pooled, dim=1), argmax
 
 
 _Pools = Tuple[Tensor, Tensor, Optional[Tensor]]
 
 
 def _pool_compiled(
-    x: Tensor, dim: int, dtype: torch.dtype, with_places: bool
+    x: Tensor, dim: int, dtype: torch.dtype, with_argmax: bool
 ) -> _Pools:
     mean = x.mean(dim, keepdim=True, dtype=dtype)
-    if not with_places:
+    if not with_argmax:
         return x.amax(dim, keepdim=True), mean, None
     # The compiler makes no vectors of max() with indices, nor of whole
     # numbers; the first of equal maxima is what max() takes, too. It does not
     # round what it does not write down, but the maximum it does.
     x = x.to(dtype)
     maximum = x.amax(dim, keepdim=True)
-    places = torch.where(x == maximum, _along(x, dim), x.shape[dim])
-    return maximum, mean, places.amin(dim, keepdim=True)
+    argmax = torch.where(x == maximum, _along(x, dim), x.shape[dim])
+    return maximum, mean, argmax.amin(dim, keepdim=True)
 
 
-def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype, with_places: bool) -> _Pools:
+def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype, with_argmax: bool) -> _Pools:
     # PyTorch writes a result in the order of the axes, whatever that of x in
     # memory, and is slow where they differ.
     order = sorted(range(x.dim()), key=x.stride, reverse=True)
     back = [order.index(d) for d in range(x.dim())]
     x, dim = x.permute(order), order.index(dim)
     mean = x.mean(dim, keepdim=True, dtype=dtype).permute(back)
-    if not with_places:
+    if not with_argmax:
         return _amax(x, dim).permute(back), mean, None
-    maximum, places = x.max(dim, keepdim=True)
-    return maximum.permute(back), mean, places.permute(back)
+    maximum, argmax = x.max(dim, keepdim=True)
+    return maximum.permute(back), mean, argmax.permute(back)
 
 
 def _amax(x: Tensor, dim: int) -> Tensor:
@@ -416,21 +353,21 @@ def _amax(x: Tensor, dim: int) -> Tensor:
 def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
     """Add the gradient that reaches a map through its pools."""
     for grad, gate in zip(grads, gates):
-        dim = AXES[gate.axis][0]
+        axis = gate.parameters.axis
+        dim = AXES[axis][0]
         # [N, 2, D1, D2, D3] -> 2 x map
         maximum, mean = (
-            _from_volume(g, gate.axis).to(into.dtype)
-            for g in grad.pooled.split(1, dim=1)
+            _from_volume(g, axis).to(into.dtype) for g in grad.pooled.split(1, dim=1)
         )
         into += mean / into.shape[dim]
-        assert gate.places is not None
-        places = _from_volume(gate.places, gate.axis)
+        assert gate.argmax is not None
+        argmax = _from_volume(gate.argmax, axis)
         if torch.compiler.is_compiling():
             # A comparison fuses with its neighbours; a scatter does not.
-            here = _along(into, dim) == places.to(torch.float32)
+            here = _along(into, dim) == argmax.to(torch.float32)
             into += torch.where(here, maximum, 0)
         else:
-            into.scatter_add_(dim, places.long(), maximum)
+            into.scatter_add_(dim, argmax.long(), maximum)
     return into
 
 
@@ -439,7 +376,9 @@ def _weigh(
 ) -> Tensor:
     """``x`` times the mean of the gates, written to ``out`` if given."""
     # 1 to 3 x map
-    factors = [_from_volume(g.gate, g.axis) * g.share for g in gates]
+    factors = [
+        _from_volume(g.gate, g.parameters.axis) * g.parameters.share for g in gates
+    ]
     if torch.compiler.is_compiling():
         product = (x * reduce(torch.add, factors)).to(x.dtype)
         product = product.relu() if relu else product

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def bytes_saved(output: Tensor, model: nn.Module) -> int:
-    """Bytes that are kept for the backward pass, without the model's weights.
+    """Bytes that are saved for the backward pass, without the model's weights.
 
     Read off the graph and not counted by saved-tensor hooks, under which less
     can be recomputed (see :func:`.recompute.keep`).

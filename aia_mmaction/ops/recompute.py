@@ -1,9 +1,10 @@
-"""What is kept of the attention's input for the backward pass.
+"""What is saved of the attention's input for the backward pass.
 
-In the paper's place, behind a batch norm and before the activation, nobody
-else keeps the input, and keeping it costs TSN-R50 6 % of all that training
-keeps. But the norm keeps *its* input, and of each channel the mean and the
-variance, with which the norm is a multiplication and an addition.
+Where the paper inserts the attention, between a batch norm and the activation,
+nobody else saves the input, and saving it costs TSN-R50 6 % of all that
+training saves. But the norm, called the *host norm* here, saves what it read,
+and of each channel the mean and the variance, with which the norm is a
+multiplication and an addition.
 """
 
 import warnings
@@ -15,9 +16,9 @@ from torch import Tensor
 
 
 class Input(NamedTuple):
-    """How to make the input again from the tensors that were kept for it.
+    """How to make the input again from the tensors that were saved for it.
 
-    ``eps`` is None where the input itself was kept.
+    ``eps`` is None where the input itself was saved.
     """
 
     training: bool = False
@@ -25,7 +26,7 @@ class Input(NamedTuple):
 
     def differentiable(self, tensors: List[Tensor]) -> Tensor:
         """The input as a function of what the norm saw, from the tensors that
-        were kept, as autograd gives them back.
+        were saved, as autograd gives them back.
         """
         if self.eps is None:
             return tensors[0]
@@ -42,7 +43,7 @@ class Input(NamedTuple):
             torch.backends.cudnn.enabled,
         )
 
-    def affine(self, tensors: List[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
+    def host_norm(self, tensors: List[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
         """What :func:`restore` takes, from the same tensors."""
         if self.eps is None:
             return tensors[0], None
@@ -54,49 +55,49 @@ class Input(NamedTuple):
         return x, torch.stack([slope, bias - mean * slope])
 
 
-def restore(x: Tensor, affine: Optional[Tensor]) -> Tensor:
+def restore(x: Tensor, host_norm: Optional[Tensor]) -> Tensor:
     """The input again, on a CPU to the same bits.
 
     Args:
         x (Tensor): ``[N, C, ...]``.
-        affine (Tensor, optional): Slope and offset of the channels,
+        host_norm (Tensor, optional): Slope and offset of the channels,
             ``[2, C]``; None where ``x`` is the input.
     """
-    if affine is None:
+    if host_norm is None:
         return x
     # [2, C] -> 2 x [C, 1, ...]
-    slope, offset = affine.view(2, -1, *[1] * (x.dim() - 2))
-    return torch.addcmul(offset, x.to(affine.dtype), slope).to(x.dtype)
+    slope, offset = host_norm.view(2, -1, *[1] * (x.dim() - 2))
+    return torch.addcmul(offset, x.to(host_norm.dtype), slope).to(x.dtype)
 
 
 # Batch norms in the graph, of PyTorch itself and of cuDNN, and what they call
-# epsilon. Both keep one by the standard deviation.
+# epsilon. Both save one by the standard deviation.
 _NORMS = {
     'NativeBatchNormBackward0': '_saved_eps',
     'CudnnBatchNormBackward0': '_saved_epsilon',
 }
 
 
-def keep(x: Tensor) -> Tuple[List[Optional[Tensor]], Input]:
-    """What to keep of ``x`` for a backward pass.
+def save_input(x: Tensor) -> Tuple[List[Optional[Tensor]], Input]:
+    """What to save of ``x`` for a backward pass.
 
     Returns:
         tuple[list[Tensor], Input]: ``x``, or what the batch norm that made it
-        keeps anyway, to hand to ``save_for_backward``; and how to undo it.
+        saves anyway, to hand to ``save_for_backward``; and how to undo it.
     """
     # Where a graph is traced, the compiler itself recomputes such things. Under
-    # checkpointing, offloading and the like, reading what the norm keeps would
+    # checkpointing, offloading and the like, reading what the norm saves would
     # run the hooks that are to bring it back, in the forward pass.
     if type(x) is not Tensor or type(x.grad_fn).__name__ not in _NORMS or _has_hooks():
         return [x], Input()
     try:
-        return _kept_by_norm(x, x.grad_fn) or ([x], Input())
+        return _saved_by_norm(x, x.grad_fn) or ([x], Input())
     except AttributeError as error:
         _warn(str(error))
         return [x], Input()
 
 
-def _kept_by_norm(
+def _saved_by_norm(
     x: Tensor, node: Any
 ) -> Optional[Tuple[List[Optional[Tensor]], Input]]:
     bias = getattr(node.next_functions[-1][0], 'variable', None)
@@ -116,9 +117,9 @@ def _kept_by_norm(
 @lru_cache(maxsize=None)  # once
 def _warn(error: str) -> None:
     warnings.warn(
-        'aia_mmaction keeps the input of attention layers in training, about 6 % '
+        'aia_mmaction saves the input of attention layers in training, about 6 % '
         f'more memory: PyTorch {torch.__version__} does not tell what a batch norm '
-        f'keeps ({error}).',
+        f'saves ({error}).',
         stacklevel=2,
     )
 

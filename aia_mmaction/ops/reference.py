@@ -11,7 +11,7 @@ which weight of the 3x3x3 kernel meets which neighbour, so it is part of the
 definition (:data:`AXES`).
 """
 
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,55 @@ AXES: Dict[str, Tuple[int, Tuple[int, int, int]]] = {
     'H': (3, (2, 1, 4)),  # (T, C, W)
     'W': (4, (2, 3, 1)),  # (T, H, C)
 }
+
+
+class GateAxes(NamedTuple):
+    """The axes that have a gate. No axis has two."""
+
+    inner: str
+    outer: str
+
+    @property
+    def all(self) -> str:
+        """In the order in which the gates are computed."""
+        return self.inner + self.outer
+
+
+# Everything that is computed, registered and checked starts from this table.
+LAYERS = {
+    'ChannelContext': GateAxes(inner='', outer='C'),
+    'SpatioTemporalContext': GateAxes(inner='', outer='THW'),
+    'CinST': GateAxes(inner='C', outer='THW'),
+    'STinC': GateAxes(inner='THW', outer='C'),
+}
+
+
+def attention(x: Tensor, axes: GateAxes, gates: Mapping[str, Gate]) -> Tensor:
+    """A whole layer.
+
+    The inner gates never reach the output. They only decide what the outer
+    gates see.
+
+    Args:
+        x (Tensor): Feature map ``[N, C, T, H, W]``.
+        axes (GateAxes): A row of :data:`LAYERS`.
+        gates (Mapping[str, Callable]): A gate for each of the axes, most often
+            :func:`context_gate`.
+
+    Returns:
+        Tensor: The shape of ``x``.
+    """
+    z = x
+    if axes.inner:
+        z = weigh(x, [gates[axis](x) for axis in axes.inner])
+    return weigh(x, [gates[axis](z) for axis in axes.outer])
+
+
+def weigh(x: Tensor, gates: List[Tensor]) -> Tensor:
+    """``x`` times the mean of the gates."""
+    if len(gates) == 1:
+        return x * gates[0]
+    return x * (sum(gates[1:], gates[0]) / len(gates))
 
 
 def context_pool(x: Tensor, axis: str) -> Tensor:
@@ -63,31 +112,3 @@ def context_gate(x: Tensor, axis: str, conv: Gate, norm: Gate) -> Tensor:
     # [N, 1, D1, D2, D3] -> [N, C, T, H, W] with size 1 at dim
     order = (0, dim) + rest
     return gate.permute([order.index(d) for d in range(5)])
-
-
-def channel_context(x: Tensor, gate_c: Gate) -> Tensor:
-    """C: ``x`` times its channel-context gate."""
-    return x * gate_c(x)
-
-
-def spatiotemporal_context(
-    x: Tensor, gate_t: Gate, gate_h: Gate, gate_w: Gate
-) -> Tensor:
-    """ST: ``x`` times the mean of its T, H and W gates."""
-    return x * ((gate_t(x) + gate_h(x) + gate_w(x)) / 3)
-
-
-def cinst(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate, gate_w: Gate) -> Tensor:
-    """CinST: channel attention refines the context of the ST gate.
-
-    The inner gate never reaches the output: it only decides what the outer
-    gate sees.
-    """
-    z = channel_context(x, gate_c)
-    return x * ((gate_t(z) + gate_h(z) + gate_w(z)) / 3)
-
-
-def stinc(x: Tensor, gate_c: Gate, gate_t: Gate, gate_h: Gate, gate_w: Gate) -> Tensor:
-    """STinC: spatio-temporal attention refines the context of the C gate."""
-    z = spatiotemporal_context(x, gate_t, gate_h, gate_w)
-    return x * gate_c(z)

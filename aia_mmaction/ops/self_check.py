@@ -9,16 +9,19 @@ import warnings
 from datetime import timedelta
 from importlib import import_module
 from threading import Thread
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
+from .parameters import Parameters, unpack
 from .parity import TOLERANCES
+from .reference import LAYERS, GateAxes, attention
+from .specification import TRITON_GATES, Specification
 
 EPS = 1e-5
 # 240 values: as many different ones as bfloat16 holds exactly, so that every
-# maximum has one place.
+# maximum is there once.
 SHAPE = (2, 2, 3, 4, 5)
 # How long a process waits for what others have found. They come to their first
 # batch together, or do not use the layers at all.
@@ -66,65 +69,78 @@ def _in_a_thread(x: Tensor) -> Optional[str]:
 
 
 def _try(device: torch.device, dtype: torch.dtype) -> Optional[str]:
-    from .library import REFERENCE  # torch >= 2.4
-
+    known = [axes for axes in LAYERS.values() if set(axes) <= TRITON_GATES]
     try:
         with torch.cuda.device(device if device.type == 'cuda' else -1):
-            # Half of them as in training, half as in testing
-            for (inner, outer), train in zip(REFERENCE, (True, False, True, False)):
-                errors = _relative_errors(inner, outer, train, device, dtype)
-                for name, error in errors.items():
-                    bound = TOLERANCES[dtype][name.startswith('gradient')]
-                    # "Not within", so that NaN is beyond.
-                    if not error <= bound:
-                        return (
-                            f'expected the {name} of {inner or "no"} inner and '
-                            f'{outer} outer gates within {bound:.0e} of the '
-                            f'reference, got {error:.1e}'
-                        )
+            for i, axes in enumerate(known):
+                # Half of them as in training, half as in testing
+                reason = _deviation(axes, i % 2 == 0, device, dtype)
+                if reason is not None:
+                    return reason
     except Exception as error:
         return f'{type(error).__name__}: {error}'
     return None
 
 
-def _relative_errors(
-    inner: str, outer: str, train: bool, device: torch.device, dtype: torch.dtype
-) -> Dict[str, float]:
-    from .library import reference_attention
-
-    triton = import_module(f'{__package__}.triton')
-    gates = len(inner + outer)
+def _deviation(
+    axes: GateAxes, train: bool, device: torch.device, dtype: torch.dtype
+) -> Optional[str]:
     numbers = torch.arange(240, device=device, dtype=torch.float64)
     x = ((numbers * 97 % 241 - 120) / 64).view(SHAPE).to(dtype)
     grad = (numbers * 53 % 241 / 128 - 1).view(SHAPE).to(dtype)
+    spec = Specification(*axes, 0, EPS, batch_stats=train, relu=train)
+    parameters = _parameters(len(axes.all), train, device)
+    got = _by_kernels(x, grad, parameters, spec)
+    for name, expected in _by_reference(x, grad, parameters, spec).items():
+        error = ((got[name] - expected).norm() / expected.norm()).item()
+        bound = TOLERANCES[dtype][name.startswith('gradient')]
+        # "Not within", so that NaN is beyond.
+        if not error <= bound:
+            return (
+                f'expected the {name} of {axes.inner or "no"} inner and '
+                f'{axes.outer} outer gates within {bound:.0e} of the '
+                f'reference, got {error:.1e}'
+            )
+    return None
+
+
+def _parameters(gates: int, train: bool, device: torch.device) -> Parameters:
     weight = (torch.arange(gates * 54, device=device) * 1.7).sin().float() / 3
-    weight = weight.view(gates, 2, 3, 3, 3)
     scale = torch.linspace(0.5, 1.5, gates, device=device)
     shift = torch.linspace(-0.2, 0.3, gates, device=device)
     stats = None if train else torch.stack([shift, scale], 1)
-    options = EPS, inner, outer, 0, train
+    return Parameters(weight.view(gates, 2, 3, 3, 3), scale, shift, stats)
 
-    def kernels() -> List[Tensor]:
-        parameters = weight, scale, shift
-        out, used, *kept = triton.forward(x, *parameters, stats, *options, True)
-        saved = used, *kept, train
-        grads = triton.backward(grad, x, None, *parameters, *saved, *options)
-        in_place = x.clone()
-        triton.forward_inplace(in_place, *parameters, stats, *options)
-        return [out, in_place, *grads]
 
-    inputs = [t.double().requires_grad_() for t in (x, weight, scale, shift)]
-    doubles = None if stats is None else stats.double()
-    arguments: List[Any] = [*inputs, doubles, EPS, inner, outer]
-    out = reference_attention(*arguments)
-    out = out.relu() if train else out
-    expected = [out, out, *torch.autograd.grad(out, inputs, grad.double())]
-    inputs_are = ('x', 'weight', 'scale', 'shift')
-    names = ['output', 'inference', *(f'gradient of {name}' for name in inputs_are)]
-    return {
-        name: ((got - e).norm() / e.norm()).item()
-        for name, got, e in zip(names, kernels(), expected)
-    }
+def _by_kernels(
+    x: Tensor, grad: Tensor, parameters: Parameters, spec: Specification
+) -> Dict[str, Tensor]:
+    triton = import_module(f'{__package__}.triton')
+    out, stats, saved = triton.forward(x, parameters, spec, True)
+    used = parameters._replace(stats=stats)
+    grads = triton.backward(grad, x, None, used, spec, saved)
+    inplace = x.clone()
+    triton.forward_inplace(inplace, parameters, spec)
+    return dict(output=out, inference=inplace, **_named(grads))
+
+
+def _by_reference(
+    x: Tensor, grad: Tensor, parameters: Parameters, spec: Specification
+) -> Dict[str, Tensor]:
+    inputs = [t.double().requires_grad_() for t in (x, *parameters[:3])]
+    exact_x, weight, scale, shift = inputs
+    stats = None if parameters.stats is None else parameters.stats.double()
+    gates = unpack(Parameters(weight, scale, shift, stats), spec)
+    out = attention(exact_x, spec.axes, gates)
+    if spec.relu:
+        out = out.relu()
+    grads = torch.autograd.grad(out, inputs, grad.double())
+    return dict(output=out, inference=out, **_named(grads))
+
+
+def _named(grads: Sequence[Tensor]) -> Dict[str, Tensor]:
+    inputs = ('x', 'weight', 'scale', 'shift')
+    return {f'gradient of {name}': grad for name, grad in zip(inputs, grads)}
 
 
 def _agree(x: Tensor, reason: Optional[str]) -> Optional[str]:

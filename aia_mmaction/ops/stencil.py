@@ -19,26 +19,31 @@ BLOCK = 14
 
 
 def conv(
-    volume: Tensor, weight: Tensor, affine: Optional[Tuple[Tensor, Tensor]] = None
+    volume: Tensor,
+    weight: Tensor,
+    slope: Optional[Tensor] = None,
+    offset: Optional[Tensor] = None,
 ) -> Tensor:
     """Convolve with padding 1.
 
     Args:
         volume (Tensor): ``[N, I, D1, D2, D3]``.
         weight (Tensor): ``[O, I, 3, 3, 3]``.
-        affine (tuple[Tensor, Tensor], optional): A slope and an offset, ``[]``
-            both, that the result goes through.
+        slope (Tensor, optional): What the result is multiplied by, ``[]``.
+        offset (Tensor, optional): What is added to it then, ``[]``; either
+            both are given, or neither.
 
     Returns:
         Tensor: ``[N, O, D1, D2, D3]``.
     """
     if torch.compiler.is_compiling():
         out = _shifted(volume, weight)
-        return out if affine is None else scale_and_shift(out, *affine)
-    if affine is None:
-        return _banded(volume, weight)
-    slope, offset = affine
-    return _banded(volume, weight * slope, offset)
+        if slope is None or offset is None:
+            return out
+        return scale_and_shift(out, slope, offset)
+    if slope is not None:
+        weight = weight * slope
+    return _banded(volume, weight, offset)
 
 
 def scale_and_shift(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
@@ -73,8 +78,8 @@ def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     band = F.pad(band, (0, 0) * 3 + (1 - halo, 1 - halo))
     # Rows one longer put the kernels below each other, as in _band.
     band = F.pad(band.flatten(0, 1), (0, 0) * 3 + (0, block))
-    band = band.unflatten(0, (block, block + 3))
-    return band[:, :3].sum(0).transpose(0, 1)
+    shifted: Tensor = band.unflatten(0, (block, block + 3))
+    return shifted[:, :3].sum(0).transpose(0, 1)
 
 
 def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
@@ -169,7 +174,7 @@ def _band(weight: Tensor, d1: int) -> Tensor:
     # [O, I, 3, 3, 3] -> [3, O, I, 3, 3] -> [block + 3, O, I, 3, 3]
     rows = F.pad(weight.permute(2, 0, 1, 3, 4), (0, 0) * 4 + (0, block))
     rows = rows.expand(block, *rows.shape).flatten(0, 1)
-    band = rows[: block * (block + 2)].unflatten(0, (block, block + 2))
+    band: Tensor = rows[: block * (block + 2)].unflatten(0, (block, block + 2))
     if not halo:  # a single block: what lies beyond it is zero
         band = band[:, 1:-1]
     # [block, slices, O, I, 3, 3] -> [O, block, I, slices, 3, 3]

@@ -7,7 +7,7 @@ for any other model alike.
 import copy
 import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Optional, Set, cast
+from typing import TYPE_CHECKING, Any, Dict, Optional, Set, Tuple, cast
 
 from mmengine.logging import print_log
 from torch import nn
@@ -29,7 +29,7 @@ class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[mis
     # Of the last checkpoint; None if there was none
     missing_attention: Optional[Set[str]]
 
-    def init_weights(self, *args, **kwargs) -> None:
+    def init_weights(self, *args: Any, **kwargs: Any) -> None:
         """Initialise the backbone and leave the attention its own weights."""
         layers = attention_layers(self)
         initial = [copy.deepcopy(layer.state_dict()) for _, layer in layers]
@@ -72,9 +72,9 @@ class WithAttention(nn.Module if TYPE_CHECKING else object):  # type: ignore[mis
                     parameter.requires_grad_(requires_grad)
         return self  # MMAction2's ResNet returns None
 
-    def __reduce_ex__(self, protocol: Any) -> tuple:
+    def __reduce_ex__(self, protocol: Any) -> Tuple[Any, ...]:
         # Pickle looks for a class by its name, which finds the plain one.
-        _, _, *state = cast(tuple, super().__reduce_ex__(protocol))
+        _, _, *state = cast(Tuple[Any, ...], super().__reduce_ex__(protocol))
         return (_new, (self.plain_class,), *state)
 
 
@@ -104,7 +104,7 @@ def attach_behaviour(backbone: Any) -> None:
     backbone.register_load_state_dict_post_hook(_log_missing_attention)
 
 
-def _check_input(backbone: nn.Module, args: tuple) -> None:
+def _check_input(backbone: nn.Module, args: Tuple[Any, ...]) -> None:
     # Not left to the attention: ResNetTSM and C2D reshape before it.
     num_segments = getattr(backbone, 'num_segments', None)
     for x in args:  # none if it is passed by name
@@ -118,7 +118,9 @@ def _check_input(backbone: nn.Module, args: tuple) -> None:
             )
 
 
-def _warn_of_unused_attention(backbone: Any, args: tuple, output: Any) -> None:
+def _warn_of_unused_attention(
+    backbone: Any, args: Tuple[Any, ...], output: Any
+) -> None:
     """Once, for networks whose forward pass goes other ways than their blocks."""
     if is_compiling() or getattr(backbone, 'attention_was_checked', False):
         return
@@ -135,7 +137,9 @@ def _warn_of_unused_attention(backbone: Any, args: tuple, output: Any) -> None:
         )
 
 
-def _note_prefix(backbone: Any, state_dict: dict, prefix: str, *args) -> None:
+def _note_prefix(
+    backbone: Any, state_dict: Dict[str, Any], prefix: str, *args: Any
+) -> None:
     backbone.prefix_when_loaded = prefix
 
 

@@ -5,20 +5,36 @@ applied in order, so two entries at a position are a cascade.
 """
 
 from difflib import get_close_matches
-from typing import Iterable, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Sequence, Union
 
 from mmaction.registry import MODELS
 from mmengine.utils import is_seq_of
+
+from aia_mmaction.ops import LAYERS
 
 from .paper_modules import PAPER_MODULES
 
 # The authors attend in every second block of a stage this long or longer.
 LONG_STAGE = 23
 
-POSITIONS = tuple(f'after_{what}{i}' for what in ('norm', 'conv') for i in (1, 2, 3))
+
+class Position(NamedTuple):
+    """Where in a block a layer goes."""
+
+    slot: str  # 'after_norm' or 'after_conv'
+    number: int  # of the norm or convolution in its block, from 1
 
 
-def parse_list(plugins: Union[None, str, Sequence[dict]]) -> Sequence[dict]:
+POSITIONS = {
+    f'{slot}{number}': Position(slot, number)
+    for slot in ('after_norm', 'after_conv')
+    for number in (1, 2, 3)
+}
+
+
+def parse_list(
+    plugins: Union[None, str, Sequence[Dict[str, Any]]],
+) -> Sequence[Dict[str, Any]]:
     """The entries of ``plugins``; a name stands for a module of the paper."""
     if plugins is None:  # a child config that takes the default back
         plugins = 'CinST'
@@ -42,7 +58,7 @@ def parse_list(plugins: Union[None, str, Sequence[dict]]) -> Sequence[dict]:
 class Plugin(NamedTuple):
     """A validated entry of ``plugins``."""
 
-    cfg: dict
+    cfg: Dict[str, Any]
     stages: Sequence[bool]
     position: Optional[str]
     blocks: Optional[Sequence[int]]
@@ -50,7 +66,7 @@ class Plugin(NamedTuple):
 
     @classmethod
     def parse(
-        cls, entry: dict, num_stages: int, pathways: Sequence[str] = ('',)
+        cls, entry: Dict[str, Any], num_stages: int, pathways: Sequence[str] = ('',)
     ) -> 'Plugin':
         """Validate an entry for a network of so many stages and these
         pathways.
@@ -127,15 +143,9 @@ class Plugin(NamedTuple):
         return self.blocks
 
 
-def _check_layer_cfg(cfg: dict) -> None:
+def _check_layer_cfg(cfg: Dict[str, Any]) -> None:
     layer_type = cfg.get('type') if isinstance(cfg, dict) else None
-    known = (
-        'ChannelContext',
-        'CinST',
-        'ParallelAttention',
-        'SpatioTemporalContext',
-        'STinC',
-    )
+    known = sorted([*LAYERS, 'ParallelAttention'])
     if layer_type is None:
         raise TypeError(
             "plugins: expected cfg to be a dict such as dict(type='CinST'), "

@@ -1,6 +1,6 @@
 """Insert attention layers into the blocks of a backbone."""
 
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmaction.models import C2D
 from mmcv.cnn import ConvModule
@@ -10,13 +10,13 @@ from aia_mmaction.layers import build_layer
 
 from .behaviour import attach_behaviour
 from .grammar import POSITIONS, Plugin, parse_list
-from .slots import PluggedActivation, attention_layers, has_activation, plug
+from .slots import PluggedActivation, attention_layers, has_activation, with_slots
 from .stages import Block, find_pathways, find_stages
 
 
 def insert_plugins(
     model: nn.Module,
-    plugins: Union[str, Sequence[dict]],
+    plugins: Union[str, Sequence[Dict[str, Any]]],
     num_segments: Optional[int] = None,
 ) -> nn.Module:
     """Insert attention layers into a backbone, in place.
@@ -32,7 +32,7 @@ def insert_plugins(
             - ``stages``: one bool per stage, defaults to all;
             - ``position``: ``'after_norm1'``, ``2`` or ``3`` (before the
               activation) or ``'after_conv1'``, ``2`` or ``3`` (after it),
-              defaults to ``'after_norm2'``, the paper's place (of C3D, whose
+              defaults to ``'after_norm2'``, as in the paper (of C3D, whose
               blocks have one norm, to ``'after_norm1'``). Where norm and
               activation are no unit, as in torchvision, only
               ``'after_norm'`` is there;
@@ -72,11 +72,11 @@ def insert_plugins(
             attach_behaviour(pathway)
         if frames is not None:
             pathway.num_segments = frames  # type: ignore[assignment]
-        for place, position, layer in layers:
+        for host, slot, layer in layers:
             # A model may be on its device and in its mode already.
-            weight = next(place.parameters())
-            layer.to(weight.device, weight.dtype).train(place.training)
-            getattr(plug(place), position[:-1]).append(layer)
+            weight = next(host.parameters())
+            layer.to(weight.device, weight.dtype).train(host.training)
+            getattr(with_slots(host), slot).append(layer)
     return model
 
 
@@ -86,38 +86,34 @@ def _plan(
     plugins: Sequence[Plugin],
     num_segments: Optional[int],
 ) -> List[Tuple[nn.Module, str, nn.Module]]:
-    """What to insert where into one pathway of a backbone."""
+    """What to insert into one pathway of a backbone: host, slot and layer."""
     layers = []
     for plugin in plugins:
         for stage, blocks in enumerate(stages):
             for i in plugin.picked_blocks(stage, len(blocks)):
-                # The paper's place, or the nearest to it in C3D, whose blocks
-                # are single convolutions.
-                position = plugin.position or f'after_norm{min(2, len(blocks[i]))}'
-                layers.append(
-                    (
-                        _find_place(blocks[i], position),
-                        position,
-                        _build_layer(plugin.cfg, pathway, stage, num_segments),
-                    )
-                )
+                # The paper's position, or the nearest to it in C3D, whose
+                # blocks are single convolutions.
+                name = plugin.position or f'after_norm{min(2, len(blocks[i]))}'
+                host = _find_host(blocks[i], name)
+                layer = _build_layer(plugin.cfg, pathway, stage, num_segments)
+                layers.append((host, POSITIONS[name].slot, layer))
     return layers
 
 
-def _find_place(block: Block, position: str) -> nn.Module:
+def _find_host(block: Block, position: str) -> nn.Module:
     has = [
-        p
-        for p in POSITIONS
-        if int(p[-1]) <= len(block)
-        and ('norm' in p or has_activation(block[int(p[-1]) - 1]))
+        name
+        for name, (slot, number) in POSITIONS.items()
+        if number <= len(block)
+        and (slot == 'after_norm' or has_activation(block[number - 1]))
     ]
     if position not in has:
         raise ValueError(
             'plugins: expected a position that the blocks of this backbone '
             f'have ({", ".join(has)}), got {position!r}.'
         )
-    place = block[int(position[-1]) - 1]
-    activation = getattr(place, 'activate', getattr(place, 'act', None))
+    host = block[POSITIONS[position].number - 1]
+    activation = getattr(host, 'activate', getattr(host, 'act', None))
     if (
         activation is not None
         and activation.state_dict()
@@ -128,11 +124,11 @@ def _find_place(block: Block, position: str) -> nn.Module:
             f'{activation}, whose checkpoint keys would change. Use '
             "act_cfg=dict(type='ReLU')."
         )
-    return place
+    return host
 
 
 def _build_layer(
-    cfg: dict, backbone: nn.Module, stage: int, num_segments: Optional[int]
+    cfg: Dict[str, Any], backbone: nn.Module, stage: int, num_segments: Optional[int]
 ) -> nn.Module:
     if num_segments is None:
         return build_layer(cfg)  # a 3-D network
@@ -143,7 +139,7 @@ def _build_layer(
     return build_layer(_with_num_segments(cfg, num_segments))
 
 
-def _with_num_segments(cfg: dict, num_segments: int) -> dict:
+def _with_num_segments(cfg: Dict[str, Any], num_segments: int) -> Dict[str, Any]:
     cfg = {**cfg, 'num_segments': num_segments}
     if 'branches' in cfg:
         cfg['branches'] = [
@@ -152,7 +148,7 @@ def _with_num_segments(cfg: dict, num_segments: int) -> dict:
     return cfg
 
 
-def _given_num_segments(cfg: dict) -> Iterator[Tuple[str, int]]:
+def _given_num_segments(cfg: Dict[str, Any]) -> Iterator[Tuple[str, int]]:
     """What a layer's config, or one of its branches, says itself."""
     if cfg.get('num_segments') is not None:
         yield f'the plugin {cfg["type"]}', cfg['num_segments']
@@ -160,10 +156,10 @@ def _given_num_segments(cfg: dict) -> Iterator[Tuple[str, int]]:
         yield from _given_num_segments(branch)
 
 
-def _is_3d(place: nn.Module) -> bool:
-    if isinstance(place, ConvModule):
-        return len(place.kernel_size) == 3
-    return isinstance(place, nn.BatchNorm3d)
+def _is_3d(host: nn.Module) -> bool:
+    if isinstance(host, ConvModule):
+        return len(host.kernel_size) == 3
+    return isinstance(host, nn.BatchNorm3d)
 
 
 def _agreed_num_segments(

@@ -1,6 +1,6 @@
 """The ten modules of the paper's study (arXiv 2204.09303, section IV)."""
 
-from typing import Dict, List
+from typing import Any, Dict, List
 
 _C, _ST, _CINST, _STINC = (
     dict(type=name)
@@ -8,16 +8,16 @@ _C, _ST, _CINST, _STINC = (
 )
 
 
-def _cascade(*layers: dict) -> List[dict]:
+def _cascade(*layers: Dict[str, Any]) -> List[Dict[str, Any]]:
     return [dict(cfg=layer) for layer in layers]
 
 
-def _parallel(*layers: dict) -> List[dict]:
+def _parallel(*layers: Dict[str, Any]) -> List[Dict[str, Any]]:
     return [dict(cfg=dict(type='ParallelAttention', branches=list(layers)))]
 
 
 # What `plugins='C2ST'` stands for.
-PAPER_MODULES: Dict[str, List[dict]] = {
+PAPER_MODULES: Dict[str, List[Dict[str, Any]]] = {
     'C': _cascade(_C),
     'ST': _cascade(_ST),
     'C2ST': _cascade(_C, _ST),

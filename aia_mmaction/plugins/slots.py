@@ -1,10 +1,12 @@
-"""Places in a block that attention layers are put into.
+"""Slots: modules in a block that attention layers are put into.
+
+A *host* has them: a norm, or the module of a norm and its activation.
 
 None of them renames a parameter of MMAction2, so plain and AIA checkpoints
 stay exchangeable.
 """
 
-from typing import Any, List, Tuple
+from typing import Any, List, Tuple, cast
 
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -14,8 +16,8 @@ from aia_mmaction.ops import has_hooks, is_compiling
 
 
 class AttentionLayers(nn.Sequential):
-    """The layers that were inserted at one place, known by this class: other
-    networks have children called ``after_norm``, too.
+    """A slot, known by this class: other networks have children called
+    ``after_norm``, too.
     """
 
     was_called = False
@@ -23,7 +25,9 @@ class AttentionLayers(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Layer after layer."""
         self.note_call()
-        return super().forward(x)
+        for layer in self:
+            x = layer(x)
+        return x
 
     def note_call(self) -> None:
         """Remember that what is inserted here has a part in the network."""
@@ -50,58 +54,62 @@ class PluggedActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attention after the norm, the activation, attention after that."""
-        *layers, last = [*self.after_norm] or [None]
+        if self._last_layer_activates():
+            self.after_norm.note_call()
+            *layers, last = self.after_norm
+            for layer in layers:
+                x = layer(x)
+            x = last(x, self.activation)
+        else:
+            x = self.activation(self.after_norm(x))
+        return cast(Tensor, self.after_conv(x))
+
+    def _last_layer_activates(self) -> bool:
+        if len(self.after_norm) == 0 or has_hooks(self.after_norm):
+            return False
+        last = self.after_norm[-1]
         # A hook of the last layer sees what comes out of it alone.
-        if (
-            not isinstance(last, ContextAttention)
-            or has_hooks(last)
-            or has_hooks(self.after_norm)
-        ):
-            return self.after_conv(self.activation(self.after_norm(x)))
-        self.after_norm.note_call()
-        for layer in layers:
-            x = layer(x)
-        return self.after_conv(last(x, self.activation))
+        return isinstance(last, ContextAttention) and not has_hooks(last)
 
 
-def has_activation(place: nn.Module) -> bool:
-    """Whether a place is a norm together with its activation.
+def has_activation(host: nn.Module) -> bool:
+    """Whether a host is a norm together with its activation.
 
     It is in a ConvModule of mmcv, a MobileOneBlock of mmpretrain and a
     BatchNormAct2d of timm. Other norms stand alone.
     """
-    return isinstance(place, ConvModule) or hasattr(place, 'act')
+    return isinstance(host, ConvModule) or hasattr(host, 'act')
 
 
-def plug(place: nn.Module) -> nn.Module:
-    """Make room for layers, unless there is room already.
+def with_slots(host: nn.Module) -> nn.Module:
+    """Give a host its slots, unless it has them.
 
     Returns:
         nn.Module: What has ``after_norm`` and, where there is an activation,
         ``after_conv`` for layers to be appended to.
     """
-    if isinstance(place, ConvModule):
-        if not place.with_activation:
-            place.activate = nn.Identity()
-            place.with_activation = True
+    if isinstance(host, ConvModule):
+        if not host.with_activation:
+            host.activate = nn.Identity()
+            host.with_activation = True
             # ConvModule.init_weights looks into act_cfg of an active
             # activation.
-            place.act_cfg = dict(type='Identity')
+            host.act_cfg = dict(type='Identity')
         name = 'activate'
-    elif has_activation(place):
+    elif has_activation(host):
         name = 'act'
     else:
-        if not hasattr(place, 'after_norm'):
-            place.after_norm = AttentionLayers()
-            place.register_forward_hook(_attend)
-        return place
-    if not isinstance(getattr(place, name), PluggedActivation):
-        setattr(place, name, PluggedActivation(getattr(place, name)))
-    return getattr(place, name)
+        if not hasattr(host, 'after_norm'):
+            host.after_norm = AttentionLayers()
+            host.register_forward_hook(_attend)
+        return host
+    if not isinstance(getattr(host, name), PluggedActivation):
+        setattr(host, name, PluggedActivation(getattr(host, name)))
+    return cast(nn.Module, getattr(host, name))
 
 
-def _attend(norm: Any, args: tuple, output: Tensor) -> Tensor:
-    return norm.after_norm(output)
+def _attend(norm: Any, args: Tuple[Any, ...], output: Tensor) -> Tensor:
+    return cast(Tensor, norm.after_norm(output))
 
 
 def restore_hooks(backbone: nn.Module) -> None:
@@ -123,8 +131,8 @@ def unused_slots(model: nn.Module) -> List[str]:
     """Where layers were inserted that no forward pass has called yet."""
     return [
         name
-        for name, place in model.named_modules()
-        if isinstance(place, AttentionLayers) and len(place) and not place.was_called
+        for name, slot in model.named_modules()
+        if isinstance(slot, AttentionLayers) and len(slot) and not slot.was_called
     ]
 
 
@@ -132,7 +140,7 @@ def attention_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
     """Name and module of every layer that was inserted into ``model``."""
     return [
         (f'{name}.{i}', layer)
-        for name, place in model.named_modules()
-        if isinstance(place, AttentionLayers)
-        for i, layer in enumerate(place)
+        for name, slot in model.named_modules()
+        if isinstance(slot, AttentionLayers)
+        for i, layer in enumerate(slot)
     ]

@@ -1,4 +1,4 @@
-"""Where backbones keep their blocks, and the places in them.
+"""Where backbones have their blocks, and the hosts in them.
 
 All of it is read off the built network. Blocks are looked for below a stage,
 not in it, because MMAction2 wraps them (temporal shift, non-local, TAM) and
@@ -16,8 +16,8 @@ NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # Branches of a block, in Inception, ShuffleNet, RepVGG, SK and Res2Net.
 PARALLEL = ('branch', 'identity', 'conv_kxk', 'paths', 'bns')
 
-# The ConvModules of a block, in the order of their norms; in networks that
-# are not made of them its norms, or what holds a norm with its activation.
+# The hosts of a block: its ConvModules, in the order of their norms; in networks
+# that are not made of them its norms, or what holds a norm with its activation.
 Block = List[nn.Module]
 
 # What leads around a block in torchvision, timm and mmpretrain, and what was

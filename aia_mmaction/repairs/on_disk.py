@@ -29,21 +29,21 @@ class Edit(NamedTuple):
     new: str
     for_tools: bool = False  # whether only single tools need it
 
-    def place(self) -> Path:
+    def target(self) -> Path:
         """The installed file."""
         return _installed(self.package, self.path)
 
     def is_missing(self) -> bool:
         """Whether there is what is to be replaced."""
         return (
-            self.place().exists()
+            self.target().exists()
             and not self.is_made()
             and self._text().count(self.old) == 1
         )
 
     def is_made(self) -> bool:
         """Whether the replacement is there."""
-        return self.place().exists() and self.new in self._text()
+        return self.target().exists() and self.new in self._text()
 
     def make(self) -> None:
         """Write the replacement."""
@@ -54,13 +54,13 @@ class Edit(NamedTuple):
         self._rewrite(self.new, self.old)
 
     def _text(self) -> str:
-        return self.place().read_text(encoding='utf-8')
+        return self.target().read_text(encoding='utf-8')
 
     def _rewrite(self, old: str, new: str) -> None:
         text = self._text().replace(old, new)
-        with draft_of(self.place()) as draft:
+        with draft_of(self.target()) as draft:
             draft.write_text(text, encoding='utf-8')
-            shutil.copymode(self.place(), draft)
+            shutil.copymode(self.target(), draft)
 
 
 class NewFiles(NamedTuple):
@@ -73,38 +73,38 @@ class NewFiles(NamedTuple):
     asked_for: str  # the name by which ``__init__.py`` beside it imports it
     for_tools: bool = False  # whether only single tools need it
 
-    def place(self) -> Path:
+    def target(self) -> Path:
         """Where the folder belongs, whether it is there or not."""
         return _installed(self.package, self.path)
 
     def is_missing(self) -> bool:
         """Whether it is imported and not there."""
-        imports = (self.place().parent / '__init__.py').read_text(encoding='utf-8')
+        imports = (self.target().parent / '__init__.py').read_text(encoding='utf-8')
         return self.asked_for in imports and not all(
-            (self.place() / name).exists() for name in self.files
+            (self.target() / name).exists() for name in self.files
         )
 
     def is_made(self) -> bool:
         """Whether the folder is ours, to the letter."""
         return all(
-            (self.place() / name).is_file()
-            and (self.place() / name).read_text(encoding='utf-8') == text
+            (self.target() / name).is_file()
+            and (self.target() / name).read_text(encoding='utf-8') == text
             for name, text in self.files.items()
         )
 
     def make(self) -> None:
         """Write the folder whole or not at all."""
-        target = self.place()
-        draft = Path(tempfile.mkdtemp(prefix=f'{target.name}.', dir=target.parent))
+        folder = self.target()
+        draft = Path(tempfile.mkdtemp(prefix=f'{folder.name}.', dir=folder.parent))
         try:
             for name, text in self.files.items():
                 (draft / name).write_text(text, encoding='utf-8')
             draft.chmod(0o755)
-            os.rename(draft, target)
+            os.rename(draft, folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
 
     def undo(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self.place())
+        shutil.rmtree(self.target())

@@ -71,7 +71,7 @@ PRIVATE_NAMES = (
     PrivateName(
         'torch.Tensor',
         ('_version',),
-        'keeping what the norm before an attention layer keeps, not its input',
+        'saving what the norm before an attention layer saves, not its input',
         'about 6 % more memory in training, and a warning',
     ),
     PrivateName(
@@ -84,7 +84,7 @@ PRIVATE_NAMES = (
             '_saved_training',
             '_saved_weight',
         ),
-        'the same, and counting the memory that training keeps',
+        'the same, and counting the memory that training saves',
         'the same; the count is too low',
     ),
     PrivateName(

@@ -162,10 +162,10 @@ def fix() -> str:
         for change in _changes():
             if change.is_missing():
                 change.make()
-                done.append(f'Changed {change.place()}.')
+                done.append(f'Changed {change.target()}.')
     except OSError as error:
         raise SystemExit(
-            f'doctor: expected to write {_places()}, got {error}. Run it as a '
+            f'doctor: expected to write {_paths()}, got {error}. Run it as a '
             'user who may, or delete what is in the way.'
         ) from error
     return '\n'.join(done) or 'Nothing to fix on disk.'
@@ -177,9 +177,9 @@ def undo() -> str:
     for change in _changes():
         if change.is_made():
             change.undo()
-            done.append(f'Changed {change.place()} back.')
+            done.append(f'Changed {change.target()} back.')
     return '\n'.join(done) or (
-        f'Nothing to undo: there is nothing of what --fix writes in {_places()}.'
+        f'Nothing to undo: there is nothing of what --fix writes in {_paths()}.'
     )
 
 
@@ -192,5 +192,5 @@ def _changes() -> List[Union[Edit, NewFiles]]:
     ]
 
 
-def _places() -> str:
-    return ', '.join(str(change.place()) for change in _changes())
+def _paths() -> str:
+    return ', '.join(str(change.target()) for change in _changes())

@@ -42,7 +42,7 @@ def layers_by_stage(model: nn.Module) -> Dict[str, List[ContextAttention]]:
         for pathway, network in find_pathways(backbone).items():
             for number, blocks in enumerate(find_stages(network), 1):
                 for block in blocks:
-                    layers = [m for place in block for m in _attention(place)]
+                    layers = [m for host in block for m in _attention(host)]
                     if layers:
                         stages[f'{pathway} {number}'.strip()] = layers
     neck = _attention(getattr(model, 'neck', None) or nn.Module())

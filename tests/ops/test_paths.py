@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from aia_mmaction import ChannelContext, CinST, SpatioTemporalContext, STinC, ops
-from aia_mmaction.ops import compiled, fused, library
+from aia_mmaction import ChannelContext, CinST, SpatioTemporalContext, STinC
+from aia_mmaction.ops import compiled, fused, operator
+from aia_mmaction.ops.parameters import Parameters
 from aia_mmaction.ops.parity import deviations
+from aia_mmaction.ops.specification import Specification
 
 LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
 # Odd sizes; one frame; blocks of the banded convolution that are whole, and
@@ -63,14 +65,14 @@ def compile_layers_with(backend, monkeypatch):
 def calls(monkeypatch):
     """Names of the implementations' functions that ran."""
     calls = []
-    implementation = library._implementation
+    implementation = operator._implementation
 
     def record(path, name, *args):
         calls.append(f'{path}.{name}')
         return getattr(implementation(path), name)(*args)
 
     monkeypatch.setattr(
-        library,
+        operator,
         '_implementation',
         lambda path: SimpleNamespace(
             forward=partial(record, path, 'forward'),
@@ -291,16 +293,15 @@ class TestCompiled:
         assert calls == ['compiled.forward_inplace']
 
     @pytest.mark.slow
-    def test_every_maximum_has_a_place(self):
+    def test_every_maximum_has_an_index(self):
         """Also if it is rounded to half precision, and its origin is not."""
         x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(3, 2, 3, 3, 3)
-        args = None, 1e-5, '', 'THW', 0, False, True
-        *_, places = compiled.forward(
-            x.bfloat16(), weight, torch.ones(3), torch.zeros(3), *args
-        )
+        parameters = Parameters(weight, torch.ones(3), torch.zeros(3), None)
+        spec = Specification('', 'THW', 0, 1e-5, batch_stats=True, relu=False)
+        _, _, saved = compiled.forward(x.bfloat16(), parameters, spec, True)
         sizes = [x.shape[dim] for dim in (2, 3, 4)]
-        places = places.split([x.numel() // size for size in sizes])
-        for of_gate, size in zip(places, sizes):
+        argmaxes = saved.argmax.split([x.numel() // size for size in sizes])
+        for of_gate, size in zip(argmaxes, sizes):
             assert set(of_gate.tolist()) == set(range(size))
 
     @pytest.mark.slow
@@ -395,35 +396,18 @@ class TestGraphs:
     @pytest.mark.parametrize('stats', [True, False])
     def test_operator_is_well_behaved(self, stats, dims):
         """PyTorch's own checks: schema, fakes, autograd, ATen dispatch."""
-        gates = ('weight', (4, 2, 3, 3, 3)), ('scale', (4,)), ('shift', (4,))
-        parameters = [torch.randn(shape, requires_grad=True) for _, shape in gates]
-        shape = (4, 3, 5, 6) if dims == 4 else (2, 3, 2, 5, 6)
-        torch.library.opcheck(
-            ops.attention,
-            (
-                torch.randn(shape, requires_grad=True),
-                *parameters,
-                torch.rand(4, 2) if stats else None,
-                1e-5,
-                'C',
-                'THW',
-                2,
-                True,
-                True,
-                'fused',
-            ),
+        weight, scale, shift = (
+            torch.randn(shape, requires_grad=True)
+            for shape in [(4, 2, 3, 3, 3), (4,), (4,)]
         )
+        spec = Specification('C', 'THW', 2, 1e-5, batch_stats=not stats, relu=True)
+        rest = torch.rand(4, 2) if stats else None, *spec
+        x = torch.randn((4, 3, 5, 6) if dims == 4 else (2, 3, 2, 5, 6))
         torch.library.opcheck(
-            torch.ops.aia_mmaction.attention_.default,
-            (
-                torch.randn(shape),
-                *(p.detach() for p in parameters),
-                torch.rand(4, 2) if stats else None,
-                1e-5,
-                'C',
-                'THW',
-                2,
-                True,
-                'fused',
-            ),
+            torch.ops.aia_mmaction.attention.default,
+            (x.requires_grad_(), weight, scale, shift, *rest, True, 'fused'),
+        )
+        detached = (t.detach() for t in (x, weight, scale, shift))
+        torch.library.opcheck(
+            torch.ops.aia_mmaction.attention_.default, (*detached, *rest, 'fused')
         )

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aia_mmaction import AIAResNet, AIAResNetTSM, CinST
 from aia_mmaction.ops.graph import bytes_saved
-from aia_mmaction.ops.recompute import _NORMS, keep, restore
+from aia_mmaction.ops.recompute import _NORMS, restore, save_input
 
 each_device = pytest.mark.parametrize(
     'device',
@@ -24,7 +24,7 @@ each_device = pytest.mark.parametrize(
 
 
 @lru_cache(maxsize=None)
-def bytes_kept_of(backbone, attention, device):
+def bytes_saved_of(backbone, attention, device):
     """Of a ResNet-50 at 8 x 224 x 224; ``''`` stands for the plain network."""
     options = dict(depth=50, pretrained=None, norm_eval=False)
     if backbone is AIAResNetTSM:
@@ -40,9 +40,9 @@ def bytes_kept_of(backbone, attention, device):
 @each_device
 @pytest.mark.parametrize('attention', ['CinST', 'STinC'])
 @pytest.mark.parametrize('backbone', [AIAResNet, AIAResNetTSM])
-def test_a_network_keeps_little_more(backbone, attention, device):
-    plain = bytes_kept_of(backbone, '', device)
-    assert plain < bytes_kept_of(backbone, attention, device) <= 1.06 * plain
+def test_a_network_saves_little_more(backbone, attention, device):
+    plain = bytes_saved_of(backbone, '', device)
+    assert plain < bytes_saved_of(backbone, attention, device) <= 1.06 * plain
 
 
 @each_device
@@ -54,11 +54,11 @@ def test_the_norm_again_gives_the_same(norm, shape, training, device):
     """On a CPU, to the bit."""
     norm = norm(3).train(training).to(device)
     x = norm(nn.Parameter(torch.randn(shape, device=device)) * 2)
-    tensors, made = keep(x)
+    tensors, made = save_input(x)
     assert tensors[0] is not x
     statistics = copy.deepcopy(dict(norm.named_buffers()))
     tolerance = dict(rtol=0, atol=0) if device == 'cpu' else {}
-    for again in (made.differentiable(tensors), restore(*made.affine(tensors))):
+    for again in (made.differentiable(tensors), restore(*made.host_norm(tensors))):
         torch.testing.assert_close(again, x, **tolerance)
     for name, buffer in norm.named_buffers():
         assert torch.equal(buffer, statistics[name])
@@ -79,11 +79,11 @@ def test_pytorch_has_what_is_read_of_a_norm(node):
     } <= set(dir(getattr(torch._C._functions, node)))
 
 
-def test_an_input_changed_in_place_is_kept():
+def test_an_input_changed_in_place_is_saved():
     x = nn.BatchNorm2d(3)(nn.Parameter(torch.randn(4, 3, 5, 6)))
     with torch.no_grad():
         x += 1
-    assert keep(x)[0][0] is x
+    assert save_input(x)[0][0] is x
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_an_input_changed_in_place_is_kept():
         nn.ReLU(),
     ],
 )
-def test_other_inputs_are_kept(norm):
+def test_other_inputs_are_saved(norm):
     x = norm(nn.Parameter(torch.randn(4, 3, 5, 6)))
-    assert keep(x)[0][0] is x
+    assert save_input(x)[0][0] is x
 
 
-def test_a_change_of_what_was_kept_is_noticed():
-    """As for every tensor that autograd keeps."""
+def test_a_change_of_what_was_saved_is_noticed():
+    """As for every tensor that autograd saves."""
     norm, layer = nn.BatchNorm2d(3), CinST(num_segments=2)
     x = torch.randn(4, 3, 5, 6, requires_grad=True) * 1
     out = layer(norm(x))
@@ -112,7 +112,7 @@ def test_a_change_of_what_was_kept_is_noticed():
 
 
 class Block(nn.Module):
-    """The paper's place, behind a norm and before the activation."""
+    """Where the paper inserts it, behind a norm and before the activation."""
 
     def __init__(self, impl='auto'):
         super().__init__()
@@ -169,7 +169,7 @@ def test_checkpoint_that_is_reentrant():
         ('reference', False),
         ('fused', True),
         ('fused', False),
-        # Half a minute to compile each; both keep the same tensors.
+        # Half a minute to compile each; both save the same tensors.
         pytest.param('compiled', True, marks=pytest.mark.slow),
     ],
 )

@@ -15,9 +15,10 @@ pytest.importorskip('triton')
 
 import aia_mmaction.ops.triton
 from aia_mmaction import ChannelContext, CinST, STinC, ops
-from aia_mmaction.ops import fused
-from aia_mmaction.ops.library import reference_attention
+from aia_mmaction.ops import fused, reference
+from aia_mmaction.ops.parameters import Parameters, unpack
 from aia_mmaction.ops.parity import deviations
+from aia_mmaction.ops.specification import Specification
 from aia_mmaction.ops.triton import attention, kernels
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -28,7 +29,8 @@ runs_kernels = pytest.mark.skipif(
     'the kernels on the CPU',
 )
 
-LAYERS = [('', 'C'), ('', 'THW'), ('C', 'THW'), ('THW', 'C')]
+LAYERS = list(ops.LAYERS.values())
+C, ST, C_IN_ST, _ = LAYERS
 SHAPES = [(1, 3, 1, 4, 7), (2, 5, 3, 6, 5), (1, 17, 4, 1, 9), (1, 4, 8, 7, 7)]
 EPS = 1e-5
 # What storing a number can change it by, relatively. The interpreter does not
@@ -45,15 +47,22 @@ def random(*shape, dtype=torch.float32):
 
 
 def parameters(layer, train):
-    """``weight, scale, shift, stats``."""
-    gates = len(''.join(layer))
+    gates = len(layer.all)
     stats = torch.stack([torch.randn(gates) * 0.1, torch.rand(gates) + 0.5], 1)
-    return (
-        random(gates, 2, 3, 3, 3) * 0.3,
-        (torch.rand(gates) + 0.5).to(DEVICE),
-        random(gates) * 0.1,
-        None if train else stats.to(DEVICE),
+    return Parameters(
+        weight=random(gates, 2, 3, 3, 3) * 0.3,
+        scale=(torch.rand(gates) + 0.5).to(DEVICE),
+        shift=random(gates) * 0.1,
+        stats=None if train else stats.to(DEVICE),
     )
+
+
+def specification(layer, train, relu=False):
+    return Specification(*layer, 0, EPS, batch_stats=train, relu=relu)
+
+
+def double(parameters):
+    return Parameters(*(t if t is None else t.double() for t in parameters))
 
 
 def assert_close(got, expected, name):
@@ -66,82 +75,52 @@ def assert_close(got, expected, name):
 
 def check(layer, x, train, grad=None, expected=fused, relu=False):
     """Compare all results with float64's."""
-    weight, scale, shift, stats = parameters(layer, train)
+    given, spec = parameters(layer, train), specification(layer, train, relu)
     grad = torch.randn_like(x) if grad is None else grad
-    out, used, *kept = attention.forward(
-        x, weight, scale, shift, stats, EPS, *layer, 0, relu, True
-    )
-    assert [t.numel() for t in kept] == [0, 0]
-    grads = attention.backward(
-        grad, x, None, weight, scale, shift, used, *kept, train, EPS, *layer, 0, relu
-    )
+    out, used, saved = attention.forward(x, given, spec, True)
+    assert [t.numel() for t in saved] == [0, 0]
+    with_stats = given._replace(stats=used)
+    grads = attention.backward(grad, x, None, with_stats, spec, saved)
     for each in (out, grads[0]):
         assert each.dtype == x.dtype
         assert each.stride() == torch.empty_like(x).stride()
     assert used.dtype == torch.float32
     # An operator's results share no memory, neither with its inputs.
-    tensors = [x, grad, weight, scale, shift, out, used, *grads]
-    tensors += [] if stats is None else [stats]
+    tensors = [x, grad, *given, out, used, *grads]
+    tensors = [t for t in tensors if t is not None]
     memory = {each.untyped_storage().data_ptr() for each in tensors}
     assert len(memory) == len(tensors)
 
-    exact = [t.double() for t in (x, weight, scale, shift)]
-    stats = None if train else stats.double()
-    expected_out, *expected_kept = expected.forward(
-        *exact, stats, EPS, *layer, 0, relu, True
-    )
+    exact = double(given)
+    expected_out, expected_used, saved = expected.forward(x.double(), exact, spec, True)
+    exact = exact._replace(stats=expected_used)
     expected_grads = expected.backward(
-        grad.double(),
-        exact[0],
-        None,
-        *exact[1:],
-        *expected_kept,
-        train,
-        EPS,
-        *layer,
-        0,
-        relu,
+        grad.double(), x.double(), None, exact, spec, saved
     )
     assert_close(out, expected_out, 'output')
-    assert_close(used, expected_kept[0], 'statistics')
+    assert_close(used, expected_used, 'statistics')
     for name, g, e in zip(('x', 'weight', 'scale', 'shift'), grads, expected_grads):
         assert_close(g, e, f'gradient of {name}')
+
+
+def by_reference(x, parameters, spec):
+    out = reference.attention(x, spec.axes, unpack(parameters, spec))
+    return out.relu() if spec.relu else out
 
 
 class Reference:
     """The equations and autograd, in the form of :mod:`fused`."""
 
     @staticmethod
-    def forward(
-        x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu, keep
-    ):
-        out = reference_attention(x, weight, scale, shift, stats, eps, inner, outer)
-        out = out.relu() if relu else out
-        return out, *fused.forward(
-            x, weight, scale, shift, stats, eps, inner, outer, num_segments, relu, keep
-        )[1:]
+    def forward(x, parameters, spec, backward):
+        _, used, saved = fused.forward(x, parameters, spec, backward)
+        return by_reference(x, parameters, spec), used, saved
 
     @staticmethod
-    def backward(
-        grad,
-        x,
-        affine,
-        weight,
-        scale,
-        shift,
-        stats,
-        kept,
-        places,
-        train,
-        eps,
-        inner,
-        outer,
-        num_segments,
-        relu,
-    ):
-        inputs = [t.detach().requires_grad_() for t in (x, weight, scale, shift)]
-        out = reference_attention(*inputs, None if train else stats, eps, inner, outer)
-        out = out.relu() if relu else out
+    def backward(grad, x, host_norm, parameters, spec, saved):
+        inputs = [t.detach().requires_grad_() for t in (x, *parameters[:3])]
+        differentiable = Parameters(*inputs[1:], parameters.stats)
+        out = by_reference(inputs[0], differentiable, spec)
         return torch.autograd.grad(out, inputs, grad)
 
 
@@ -160,9 +139,14 @@ LAYOUTS = {
     'transposed': lambda n, c, t, h, w: random(n, t, c, w, h).permute(0, 2, 1, 4, 3),
 }
 
+
+def name_of(layer):
+    return f'{layer.inner}_{layer.outer}'
+
+
 train_and_eval = pytest.mark.parametrize('train', [True, False], ids=['train', 'eval'])
-every_layer = pytest.mark.parametrize('layer', LAYERS, ids='_'.join)
-nested_layers = pytest.mark.parametrize('layer', LAYERS[2:], ids='_'.join)
+every_layer = pytest.mark.parametrize('layer', LAYERS, ids=name_of)
+nested_layers = pytest.mark.parametrize('layer', LAYERS[2:], ids=name_of)
 
 
 @runs_kernels
@@ -187,8 +171,8 @@ class TestParity:
     @pytest.mark.parametrize('layout', list(LAYOUTS))
     def test_inplace(self, layer, layout):
         x = LAYOUTS[layout](2, 6, 3, 5, 3)
-        args = *parameters(layer, train=True), EPS, *layer, 0, False
-        out, stats, *_ = attention.forward(x, *args, False)
+        args = parameters(layer, train=True), specification(layer, train=True)
+        out, stats, _ = attention.forward(x, *args, False)
         assert torch.equal(attention.forward_inplace(x, *args), stats)
         assert torch.equal(x, out)
 
@@ -215,12 +199,12 @@ class TestParity:
 )
 def test_gradients_of_another_layout(grad):
     shape = 2, 4, 3, 5, 3
-    check(('C', 'THW'), frames(*shape), train=False, grad=grad(*shape))
+    check(C_IN_ST, frames(*shape), train=False, grad=grad(*shape))
 
 
 @runs_kernels
 class TestTies:
-    @pytest.mark.parametrize('layer', LAYERS[:2], ids='_'.join)
+    @pytest.mark.parametrize('layer', LAYERS[:2], ids=name_of)
     def test_constant(self, layer):
         x = random(1, 1, 1, 1, 1).expand(2, 5, 3, 6, 5)
         check(layer, x, train=False, expected=Reference)
@@ -228,7 +212,7 @@ class TestTies:
     def test_across_blocks_of_channels(self, monkeypatch):
         monkeypatch.setattr(attention, 'ELEMENTS', 32)
         x = random(1, 1, 1, 1, 1).expand(2, 9, 2, 3, 5)
-        check(('', 'C'), x, train=False, expected=Reference)
+        check(C, x, train=False, expected=Reference)
 
     @pytest.mark.parametrize('dim', [2, 3, 4])
     def test_across_tiles(self, dim, monkeypatch):
@@ -237,7 +221,7 @@ class TestTies:
         x = torch.zeros(1, 3, 5, 6, 7, device=DEVICE)
         x.select(dim, 1).fill_(2.0)
         x.select(dim, 4).fill_(2.0)
-        check(('', 'THW'), x, train=False, expected=Reference)
+        check(ST, x, train=False, expected=Reference)
 
 
 @runs_kernels
@@ -253,7 +237,7 @@ class TestSizes:
 
     @pytest.mark.parametrize('size', [(70, 3), (3, 256)], ids=str)
     def test_large_frames(self, size):
-        check(('C', 'THW'), random(1, 1, 2, *size), train=True)
+        check(C_IN_ST, random(1, 1, 2, *size), train=True)
 
     @nested_layers
     @pytest.mark.parametrize('layout', ['frames', 'channels_last'])
@@ -292,15 +276,13 @@ def test_when_64_bits_are_needed():
 @pytest.mark.filterwarnings('ignore:overflow encountered in exp')
 def test_variance_of_what_is_far_from_zero():
     """As the difference of two means it would be lost in float32."""
-    weight, scale, shift, _ = parameters(('', 'C'), train=True)
-    centre = torch.zeros_like(weight)
+    given, spec = parameters(C, train=True), specification(C, train=True)
+    centre = torch.zeros_like(given.weight)
     centre[:, :, 1, 1, 1] = 1.0
+    given = given._replace(weight=centre)
     x = random(2, 8, 4, 7, 7) + 3000
-    got = attention.forward(
-        x, centre, scale, shift, None, EPS, '', 'C', 0, False, False
-    )[1]
-    exact = [t.double() for t in (x, centre, scale, shift)]
-    expected = fused.forward(*exact, None, EPS, '', 'C', 0, False, False)[1]
+    got = attention.forward(x, given, spec, False)[1]
+    expected = fused.forward(x.double(), double(given), spec, False)[1]
     torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=0)
 
 
@@ -309,18 +291,18 @@ def test_variance_of_what_is_far_from_zero():
 def test_nan_spreads_as_in_the_reference(layer):
     x = random(2, 5, 4, 6, 6)
     x[0, 2, 1, 3, 3] = float('nan')
-    args = *parameters(layer, False), EPS, *layer
-    out = attention.forward(x, *args, 0, True, False)[0]
-    expected = reference_attention(x, *args).relu()
+    args = parameters(layer, False), specification(layer, False, relu=True)
+    out = attention.forward(x, *args, False)[0]
+    expected = by_reference(x, *args)
     assert not expected.isnan().all()
     assert torch.equal(out.isnan(), expected.isnan())
 
 
 def test_float64_is_refused():
     x = torch.randn(1, 2, 3, 4, 5, dtype=torch.float64)
-    args = *(t.cpu() for t in parameters(('', 'C'), False)), EPS, '', 'C'
+    args = parameters(C, False), specification(C, False)
     with pytest.raises(TypeError, match='got torch.float64; use another'):
-        attention.forward(x, *args, 0, False, False)
+        attention.forward(x, *args, False)
 
 
 def test_compiles_for_cuda(tmp_path):
@@ -357,21 +339,19 @@ def compile_all():
     """Compile what some layers would launch, and print what it takes."""
     attention._launch = Compile()
     for layer, shape, dtype, layout in [
-        (('C', 'THW'), (5, 64, 8, 56, 56), torch.bfloat16, 'frames'),
-        (('THW', 'C'), (5, 256, 8, 14, 14), torch.float16, 'channels_last'),
-        (('', 'THW'), (1, 3, 2, 70, 112), torch.float32, 'slice'),
-        (('', 'C'), (1, 1, 1, 7, 7), torch.float32, 'clips'),
+        (C_IN_ST, (5, 64, 8, 56, 56), torch.bfloat16, 'frames'),
+        (LAYERS[3], (5, 256, 8, 14, 14), torch.float16, 'channels_last'),
+        (ST, (1, 3, 2, 70, 112), torch.float32, 'slice'),
+        (C, (1, 1, 1, 7, 7), torch.float32, 'clips'),
     ]:
         # Only shapes and strides matter.
         x = LAYOUTS[layout](*shape).to(dtype)
         for train in (True, False):
-            weight, scale, shift, stats = parameters(layer, train)
-            _, *kept = attention.forward(
-                x, weight, scale, shift, stats, EPS, *layer, 0, train, True
-            )
-            attention.backward(
-                x, x, None, weight, scale, shift, *kept, train, EPS, *layer, 0, train
-            )
+            given = parameters(layer, train)
+            spec = specification(layer, train, relu=train)
+            _, used, saved = attention.forward(x, given, spec, True)
+            given = given._replace(stats=used)
+            attention.backward(x, x, None, given, spec, saved)
 
 
 class Compile:
@@ -380,11 +360,10 @@ class Compile:
     def __init__(self):
         self.seen = set()
 
-    def __call__(self, kernel, programs, *args, num_warps=4, **options):
+    def __call__(self, kernel, programs, num_warps=4, **arguments):
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource, compile
 
-        arguments = {**dict(zip(kernel.arg_names, args)), **options}
         signature, constants, attributes = {}, {}, {}
         for i, parameter in enumerate(kernel.params):
             name = parameter.name
@@ -478,10 +457,9 @@ def test_runs(monkeypatch):
 
 @pytest.mark.skipif(DEVICE == 'cpu', reason='no GPU')
 def test_default_on_cuda():
-    path, _ = ops.choose(
-        'auto', random(2, 3, 4, 5, 6), list(CinST().to(DEVICE).children())
-    )
-    assert path == 'triton'
+    layer = CinST().to(DEVICE)
+    layer(random(2, 3, 4, 5, 6))
+    assert layer._path == 'triton'
 
 
 @runs_kernels

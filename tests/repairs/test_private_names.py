@@ -124,7 +124,7 @@ class TestWithout:
             recompute, '_NORMS', {'NativeBatchNormBackward0': '_saved_gone'}
         )
         recompute._warn.cache_clear()
-        with pytest.warns(UserWarning, match='keeps the input of attention layers'):
+        with pytest.warns(UserWarning, match='saves the input of attention layers'):
             self.train()
 
     def test_transforms(self, monkeypatch):

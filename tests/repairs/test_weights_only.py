@@ -301,7 +301,7 @@ def loaders():
 def test_tool_on_disk(hostile, tmp_path):
     """What loads in a process of its own, after ``doctor --fix``."""
     edit = weights_only.REPAIR.on_disk[0]
-    text = edit.place().read_text()
+    text = edit.target().read_text()
     tool = tmp_path / 'publish_model.py'
     tool.write_text(text.replace(edit.old, edit.new))
     # Of PyTorch; without the edit, the code of the file runs.

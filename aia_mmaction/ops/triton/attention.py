@@ -7,8 +7,8 @@ between are explained in :mod:`.kernels`:
 - Forward, each gate group reads ``x`` once for all its pools, and ``x`` times
   the inner gates is computed on the fly; then ``x`` is read and the output
   written.
-- Backward, the same reads of ``x`` make the pools again, now with the places
-  of the maxima, and the outer one reads ``grad`` as well for the sums of
+- Backward, the same reads of ``x`` make the pools again, now with the argmax,
+  and the outer one reads ``grad`` as well for the sums of
   ``grad * x``; nested layers read ``x`` once more for their inner gates; then
   ``grad`` is read and the gradient of ``x`` written.
 
@@ -24,9 +24,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..clips import from_clips, to_clips
-from ..fused import place_type
+from ..parameters import Parameters, Saved, new_saved
 from ..recompute import restore
+from ..specification import Specification
 from . import kernels
 
 # Most pixels per side of the tiles that are reduced: up to 64 x 64 the maps of
@@ -43,177 +43,95 @@ WIDE = 2**31
 
 
 def forward(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Optional[Tensor],
-    eps: float,
-    inner: str,
-    outer: str,
-    num_segments: int,
-    relu: bool,
-    keep: bool,
-) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Reweight a feature map.
+    x: Tensor, parameters: Parameters, spec: Specification, backward: bool
+) -> Tuple[Tensor, Tensor, Saved]:
+    """As :func:`..fused.forward`, for float16, bfloat16 and float32.
 
-    Args:
-        x (Tensor): ``[N, C, T, H, W]``, or ``[N * T, C, H, W]`` with
-            ``T = num_segments``; any strides; float16, bfloat16 or float32.
-        weight (Tensor): Kernels of the gates, ``[G, 2, 3, 3, 3]``.
-        scale (Tensor): Weights of the norms, ``[G]``.
-        shift (Tensor): Biases of the norms, ``[G]``.
-        stats (Tensor, optional): Mean and variance ``[G, 2]`` to normalise
-            with; None for those of the batch.
-        eps (float): Added to the variance.
-        inner (str): Axes of the inner gates, ``''``, ``'C'`` or ``'THW'``.
-        outer (str): Axes of the outer gates.
-        num_segments (int): Frames per clip of 4-D input; any for 5-D.
-        relu (bool): Whether the output goes through a ReLU.
-        keep (bool): Nothing is kept for :func:`backward` in any case.
-
-    Returns:
-        tuple[Tensor, ...]: The output, like ``x``; the statistics ``[G, 2]``
-        used, the variance being the biased one, float32; and two empty
-        tensors, what is kept.
+    Nothing is saved for :func:`backward`, which computes it again.
     """
-    folded, x = x, to_clips(x, num_segments)
     out = torch.empty_like(x)
-    used = _forward(x, out, weight, scale, shift, stats, eps, inner, outer, relu)
-    return (
-        from_clips(out, folded),
-        used,
-        x.new_empty(0, dtype=torch.float32),
-        x.new_empty(0, dtype=place_type(x)),
-    )
+    stats = _forward(x, out, parameters, spec)
+    return out, stats, new_saved(x)
 
 
-def forward_inplace(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Optional[Tensor],
-    eps: float,
-    inner: str,
-    outer: str,
-    num_segments: int,
-    relu: bool,
-) -> Tensor:
-    """Reweight a feature map in place, for no backward pass.
-
-    Args:
-        x (Tensor): What :func:`forward` takes, and so are the others.
-
-    Returns:
-        Tensor: The statistics.
-    """
-    x = to_clips(x, num_segments)
-    return _forward(x, x, weight, scale, shift, stats, eps, inner, outer, relu)
+def forward_inplace(x: Tensor, parameters: Parameters, spec: Specification) -> Tensor:
+    """As :func:`..fused.forward_inplace`."""
+    return _forward(x, x, parameters, spec)
 
 
 def backward(
     grad: Tensor,
     x: Tensor,
-    affine: Optional[Tensor],
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Tensor,
-    kept: Tensor,
-    places: Tensor,
-    batch_stats: bool,
-    eps: float,
-    inner: str,
-    outer: str,
-    num_segments: int,
-    relu: bool,
+    host_norm: Optional[Tensor],
+    parameters: Parameters,
+    spec: Specification,
+    saved: Saved,
 ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of :func:`forward`, from its inputs alone.
-
-    Args:
-        grad (Tensor): Gradient of the output, of its shape.
-        x (Tensor), affine (Tensor, optional): The input, or what
-            :func:`.recompute.restore` makes it of.
-        weight (Tensor): As in :func:`forward`, and so are the others.
-        stats (Tensor): What :func:`forward` returned, and so are the empty
-            ``kept`` and ``places``.
-        batch_stats (bool): Whether they are those of the batch, and hence
-            depend on ``x``.
-
-    Returns:
-        tuple[Tensor, ...]: Gradients of ``x``, ``weight``, ``scale`` and
-        ``shift``.
-    """
-    folded, x = x, to_clips(restore(x, affine), num_segments)
-    grad = to_clips(grad, num_segments)
+    """As :func:`..fused.backward`, whatever was saved."""
+    assert parameters.stats is not None
+    x = restore(x, host_norm)
     grad_x = torch.empty_like(x)
     # The kernels know one layout of all that has the shape of the output.
     if grad.dtype != x.dtype or grad.stride() != grad_x.stride():
         grad = torch.empty_like(x).copy_(grad)
     plan = _plan(x, grad_x)
-    groups = _groups(plan, inner, outer, weight, scale, shift)
-    parts = _stats(stats, x, len(weight)).split([len(g) for g in groups])
-    made: List[_Kept] = []
+    groups = _groups(plan, parameters, spec)
+    stats = parameters.stats.float().split([len(g) for g in groups])
+    made: List[_Gates] = []
     gates = None
-    for group, of_group in zip(groups, parts):
-        pooled, index = _pool(
+    for group, of_group in zip(groups, stats):
+        pooled, argmax = _pool(
             plan,
             group,
             x,
             gates,
             grad if group is groups[-1] else None,
-            relu=relu,
-            with_index=True,
+            relu=spec.relu,
+            with_argmax=True,
         )
         gates, response = _gates(
-            plan, group, pooled, of_group, with_response=True, eps=eps
+            plan, group, pooled, of_group, with_response=True, eps=spec.eps
         )
-        made.append(_Kept(group, pooled, index, response, gates, of_group))
+        made.append(_Gates(group, pooled, argmax, response, gates, of_group))
 
     # The sums of grad * x lie behind those of x.
     products = made[-1].pooled[2]
     backs: List[_Back] = []
-    results: List[List[Tensor]] = []
+    grads_of_parameters: List[Tuple[Tensor, Tensor]] = []
     for each in reversed(made):
         if backs:
             products = _unpooled_products(plan, each.group, x, backs[-1])
-        grads, *of_parameters = _grad_gates(plan, each, products, batch_stats, eps)
-        backs.append(_Back(each.group, grads, each.places, each.gates))
-        results.insert(0, of_parameters)
-    _grad_x(plan, groups[-1], grad, x, backs, grad_x, relu)
-    grad_weight, grad_affine = (torch.cat(parts) for parts in zip(*results))
+        grads, grad_weight, grad_norm = _grad_gates(plan, each, products, spec)
+        backs.append(_Back(each.group, grads, each.argmax, each.gates))
+        grads_of_parameters.insert(0, (grad_weight, grad_norm))
+    _grad_x(plan, groups[-1], grad, x, backs, grad_x, spec.relu)
+    weights, norms = (torch.cat(parts) for parts in zip(*grads_of_parameters))
+    weight, scale, shift, _ = parameters
     # Copies, as results of an operator must not share memory
     return (
-        from_clips(grad_x, folded),
-        grad_weight.view_as(weight).to(weight.dtype),
-        grad_affine[:, 0].to(scale.dtype, copy=True),
-        grad_affine[:, 1].to(shift.dtype, copy=True),
+        grad_x,
+        weights.view_as(weight).to(weight.dtype),
+        norms[:, 0].to(scale.dtype, copy=True),
+        norms[:, 1].to(shift.dtype, copy=True),
     )
 
 
 def _forward(
-    x: Tensor,
-    out: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Optional[Tensor],
-    eps: float,
-    inner: str,
-    outer: str,
-    relu: bool,
+    x: Tensor, out: Tensor, parameters: Parameters, spec: Specification
 ) -> Tensor:
     plan = _plan(x, out)
-    groups = _groups(plan, inner, outer, weight, scale, shift)
-    used = _stats(stats, x, len(weight))
+    groups = _groups(plan, parameters, spec)
+    # A copy of given statistics, or room for those of the batch
+    stats = x.new_empty(len(spec.axes.all), 2, dtype=torch.float32)
+    if parameters.stats is not None:
+        stats.copy_(parameters.stats)
     gates = None
-    for group, of_group in zip(groups, used.split([len(g) for g in groups])):
+    for group, of_group in zip(groups, stats.split([len(g) for g in groups])):
         pooled, _ = _pool(plan, group, x, gates)
-        gates, _ = _gates(plan, group, pooled, of_group, stats is None, eps)
+        gates, _ = _gates(plan, group, pooled, of_group, spec.batch_stats, spec.eps)
     assert gates is not None  # a layer has an outer group
-    _weigh(plan, groups[-1], x, gates, out, relu)
-    return used
+    _weigh(plan, groups[-1], x, gates, out, spec.relu)
+    return stats
 
 
 class _Plan(NamedTuple):
@@ -229,7 +147,7 @@ class _Plan(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """The gates of ``z``, or those of the output: one or three."""
+    """The inner gates, or the outer ones: one or three."""
 
     axes: str
     weight: Tensor  # [G, 2, 3, 3, 3], float32, as the others
@@ -246,10 +164,10 @@ class _Group(NamedTuple):
         return len(self.axes)
 
 
-class _Kept(NamedTuple):
+class _Gates(NamedTuple):
     group: _Group
     pooled: Tensor  # [planes, length or more]
-    places: Optional[Tensor]  # [length or more]
+    argmax: Optional[Tensor]  # [length or more]
     response: Optional[Tensor]  # [length], convolved, not yet normalised
     gates: Tensor  # [length]
     stats: Tensor  # [G, 2]
@@ -258,7 +176,7 @@ class _Kept(NamedTuple):
 class _Back(NamedTuple):
     group: _Group
     grads: Tensor  # [2, length]
-    places: Optional[Tensor]
+    argmax: Optional[Tensor]
     gates: Tensor
 
 
@@ -295,50 +213,43 @@ def _plan(x: Tensor, y: Tensor) -> _Plan:
 
 
 def _groups(
-    plan: _Plan, inner: str, outer: str, weight: Tensor, scale: Tensor, shift: Tensor
+    plan: _Plan, parameters: Parameters, spec: Specification
 ) -> Tuple[_Group, ...]:
-    weight, scale, shift = (t.float().contiguous() for t in (weight, scale, shift))
-    groups, begin = [], 0
-    for axes in filter(None, (inner, outer)):
-        end = begin + len(axes)
+    weight, scale, shift = (t.float().contiguous() for t in parameters[:3])
+    groups = []
+    begin = 0
+    for axes in spec.axes:
+        if not axes:
+            continue
+        gates = slice(begin, begin + len(axes))
         groups.append(
             _Group(
-                axes,
-                weight[begin:end],
-                scale[begin:end],
-                shift[begin:end],
-                *_geometry(plan, axes),
+                axes, weight[gates], scale[gates], shift[gates], **_geometry(plan, axes)
             )
         )
-        begin = end
+        begin = gates.stop
     return tuple(groups)
 
 
-def _geometry(plan: _Plan, axes: str) -> Tuple[int, ...]:
+def _geometry(plan: _Plan, axes: str) -> Dict[str, int]:
     """From ``length`` to ``rows`` of a :class:`_Group`."""
     n, c, t, h, w = plan.shape
     sizes = dict(C=t * h * w, T=c * h * w, H=t * c * w, W=t * c * h)
     items = [n * triton.cdiv(sizes[a], kernels.BLOCK.value) for a in axes]
     steps = triton.cdiv(max(items), ROWS)
     programs = [triton.cdiv(i, steps) for i in items]
-    return (
-        n * sum(sizes[a] for a in axes),
-        programs[0],
-        sum(programs[:2]),
-        sum(programs),
-        steps,
-        max(programs),
+    return dict(
+        length=n * sum(sizes[a] for a in axes),
+        first=programs[0],
+        second=sum(programs[:2]),
+        programs=sum(programs),
+        steps=steps,
+        rows=max(programs),
     )
 
 
-def _stats(stats: Optional[Tensor], x: Tensor, gates: int) -> Tensor:
-    """A copy of given statistics, or room for those of the batch."""
-    used = x.new_empty(gates, 2, dtype=torch.float32)
-    return used if stats is None else used.copy_(stats)
-
-
 def _block(size: int, limit: int) -> int:
-    return min(triton.next_power_of_2(size), max(1, limit))
+    return min(int(triton.next_power_of_2(size)), max(1, limit))
 
 
 def _pixel_block(plan: _Plan) -> Dict[str, int]:
@@ -381,44 +292,35 @@ def _product_tile(plan: _Plan) -> Dict[str, int]:
 
 def _tiles(plan: _Plan, tile: Dict[str, int]) -> int:
     n, c, t, h, w = plan.shape
-    return (
-        n
-        * triton.cdiv(c, tile['BC'])
-        * triton.cdiv(h, tile['BH'])
-        * triton.cdiv(w, tile['BW'])
-    )
+    blocks = triton.cdiv(c, tile['BC']), triton.cdiv(h, tile['BH'])
+    return int(n * blocks[0] * blocks[1] * triton.cdiv(w, tile['BW']))
 
 
 # ---------------------------------------------------------------------------
 # Launches
 # ---------------------------------------------------------------------------
-def _launch(kernel: Any, programs: int, *args: Any, **options: Any) -> None:
-    device = next(a.device for a in args if isinstance(a, Tensor))
+def _launch(kernel: Any, programs: int, **arguments: Any) -> None:
+    device = next(a.device for a in arguments.values() if isinstance(a, Tensor))
     # Triton launches on the current device, not on that of its arguments.
     with torch.cuda.device(device) if device.type == 'cuda' else nullcontext():
-        kernel[(programs,)](*args, **options)
+        kernel[(programs,)](**arguments)
 
 
 def _warps(elements: int) -> int:
-    """8 elements per thread, so that sums, maxima and places stay in
+    """8 elements per thread, so that sums, maxima and argmax stay in
     registers.
     """
     return max(4, min(16, elements // 256))
 
 
-def _strides(prefix: str, strides: Tuple[int, ...]) -> Dict[str, int]:
-    return {prefix + axis: s for axis, s in zip('CHW', strides[1:2] + strides[3:])}
-
-
 def _layout(plan: _Plan) -> Dict[str, Any]:
-    """Constants of the kernels that work on tiles of ``x``."""
-    return dict(
-        H=plan.shape[3],
-        W=plan.shape[4],
-        INT=plan.int_type,
-        **_strides('X', plan.x),
-        **_strides('Y', plan.y),
-    )
+    """Arguments of all kernels that work on tiles of ``x``."""
+    _, c, t, h, w = plan.shape
+    arguments: Dict[str, Any] = dict(C=c, T=t, H=h, W=w, INT=plan.int_type)
+    for prefix, strides in (('X', plan.x), ('Y', plan.y)):
+        for axis, stride in zip('NCTHW', strides):
+            arguments[prefix + axis] = stride
+    return arguments
 
 
 def _pixel_stride(plan: _Plan, strides: Tuple[int, ...]) -> Optional[int]:
@@ -439,90 +341,92 @@ def _reduce(
     gates: Optional[Tensor] = None,
     back: Optional[_Back] = None,
     relu: bool = False,
-    with_index: bool = False,
+    with_argmax: bool = False,
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """Reduce ``x`` over the axes of a group, with ``back`` by ``UNPOOL``."""
     n, c, t, h, w = plan.shape
-    inputs = (x, grad, gates, back and back.grads, back and back.places)
-    sizes = (c, t, plan.x[0], plan.x[2], plan.y[0], plan.y[2])
-    back_length = back.group.length if back else 0
+    arguments = dict(
+        x=x,
+        grad=grad,
+        gates=gates,
+        grads=back.grads if back else None,
+        argmax=back.argmax if back else None,
+        grads_length=back.group.length if back else 0,
+        UNPOOL=back is not None,
+        RELU=relu,
+        **_layout(plan),
+    )
 
     def outputs(length: int) -> Tuple[Tensor, Optional[Tensor]]:
         return (
             x.new_empty(planes, length, dtype=torch.float32),
-            x.new_empty(length, dtype=torch.int32) if with_index else None,
+            x.new_empty(length, dtype=torch.int32) if with_argmax else None,
         )
 
     if group.axes == 'C':
         tile = _pixel_block(plan)
-        out, index = outputs(group.length)
+        out, argmax = outputs(group.length)
         _launch(
             kernels.reduce_c_kernel,
             n * t * triton.cdiv(h * w, tile['BP']),
-            *inputs,
-            out,
-            index,
-            *sizes,
-            plan.base_h,
-            plan.base_w,
-            back_length,
-            group.length,
-            UNPOOL=back is not None,
-            RELU=relu,
+            out=out,
+            out_argmax=argmax,
+            base_h=plan.base_h,
+            base_w=plan.base_w,
+            length=group.length,
             XP=_pixel_stride(plan, plan.x),
             YP=_pixel_stride(plan, plan.y),
             num_warps=_warps(tile['BC'] * tile['BP']),
             **tile,
-            **_layout(plan),
+            **arguments,
         )
-        return out, index
+        return out, argmax
 
     tile = _reduction_tile(plan)
+    blocks_h, blocks_w = triton.cdiv(h, tile['BH']), triton.cdiv(w, tile['BW'])
+    size_h, size_w = n * t * c * w, n * t * c * h
     # Where a frame has several tiles, their H and W maps come behind.
-    length, merges = group.length, []
-    for base, size, blocks in [
-        (plan.base_h, n * t * c * w, triton.cdiv(h, tile['BH'])),
-        (plan.base_w, n * t * c * h, triton.cdiv(w, tile['BW'])),
-    ]:
-        merges.append((base, base if blocks == 1 else length, size, blocks))
-        length += size * blocks if blocks > 1 else 0
-    out, index = outputs(length)
+    length = group.length
+    dest_h, dest_w = plan.base_h, plan.base_w
+    if blocks_h > 1:
+        dest_h, length = length, length + size_h * blocks_h
+    if blocks_w > 1:
+        dest_w, length = length, length + size_w * blocks_w
+    out, argmax = outputs(length)
     _launch(
         kernels.reduce_thw_kernel,
         _tiles(plan, tile),
-        *inputs,
-        out,
-        index,
-        *sizes,
-        merges[0][1],
-        merges[1][1],
-        merges[0][2],
-        merges[1][2],
-        back_length,
-        length,
-        UNPOOL=back is not None,
-        RELU=relu,
+        out=out,
+        out_argmax=argmax,
+        dest_h=dest_h,
+        dest_w=dest_w,
+        size_h=size_h,
+        size_w=size_w,
+        length=length,
         num_warps=_warps(tile['BC'] * tile['BH'] * tile['BW']),
         **tile,
-        **_layout(plan),
+        **arguments,
     )
-    for base, dest, size, blocks in merges:
+    for base, dest, size, blocks in [
+        (plan.base_h, dest_h, size_h, blocks_h),
+        (plan.base_w, dest_w, size_w, blocks_w),
+    ]:
         if blocks > 1:
             _launch(
                 kernels.merge_kernel,
                 triton.cdiv(size, 512),
-                out,
-                index,
-                base,
-                dest,
-                size,
-                blocks,
-                length,
+                out=out,
+                argmax=argmax,
+                base=base,
+                dest=dest,
+                size=size,
+                blocks=blocks,
+                length=length,
                 PLANES=planes,
                 MERGED=512,
                 INT=plan.int_type,
             )
-    return out, index
+    return out, argmax
 
 
 def _pool(
@@ -532,14 +436,14 @@ def _pool(
     gates: Optional[Tensor],
     grad: Optional[Tensor] = None,
     relu: bool = False,
-    with_index: bool = False,
+    with_argmax: bool = False,
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and sum of ``x`` times the inner gates; with ``grad``, also the
     sum of ``grad * x``, for ``relu`` where ``x`` is positive.
     """
     planes = 2 if grad is None else 3
     return _reduce(
-        plan, group, planes, x, grad, gates, relu=relu, with_index=with_index
+        plan, group, planes, x, grad, gates, relu=relu, with_argmax=with_argmax
     )
 
 
@@ -548,20 +452,25 @@ def _unpooled_products(plan: _Plan, group: _Group, x: Tensor, back: _Back) -> Te
     return _reduce(plan, group, 1, x, back=back)[0][0]
 
 
-def _small(plan: _Plan, group: _Group) -> Tuple[int, ...]:
-    """From ``base_h`` to ``rows`` of the kernels that work on maps."""
-    return (
-        plan.base_h,
-        plan.base_w,
-        group.first,
-        group.second,
-        group.steps,
-        group.rows,
+def _maps(plan: _Plan, group: _Group, eps: float) -> Dict[str, Any]:
+    """Arguments of all kernels that work on maps."""
+    n, c, t, h, w = plan.shape
+    return dict(
+        N=n,
+        C=c,
+        T=t,
+        H=h,
+        W=w,
+        base_h=plan.base_h,
+        base_w=plan.base_w,
+        first=group.first,
+        second=group.second,
+        steps=group.steps,
+        rows=group.rows,
+        eps=eps,
+        GATES=len(group),
+        INT=plan.int_type,
     )
-
-
-def _constants(plan: _Plan, group: _Group) -> Dict[str, Any]:
-    return dict(H=plan.shape[3], W=plan.shape[4], GATES=len(group), INT=plan.int_type)
 
 
 def _gates(
@@ -577,7 +486,6 @@ def _gates(
 
     With ``batch_stats``, ``stats`` is filled.
     """
-    sizes = plan.shape[:3]
     gates = pooled.new_empty(group.length)
     response, moments = None, None
     if batch_stats or with_response:
@@ -587,35 +495,29 @@ def _gates(
     _launch(
         kernels.conv_kernel,
         group.programs,
-        pooled,
-        group.weight,
-        group.scale,
-        group.shift,
-        stats,
-        moments,
-        response,
-        gates,
-        *sizes,
-        pooled.stride(0),
-        *_small(plan, group),
-        eps,
-        **_constants(plan, group),
+        pooled=pooled,
+        weight=group.weight,
+        scale=group.scale,
+        shift=group.shift,
+        stats=stats,
+        moments=moments,
+        response=response,
+        gates=gates,
+        length=pooled.stride(0),
+        **_maps(plan, group, eps),
     )
     if batch_stats:
         _launch(
             kernels.norm_kernel,
             group.programs,
-            response,
-            moments,
-            group.scale,
-            group.shift,
-            stats,
-            gates,
-            *sizes,
-            *_small(plan, group),
-            eps,
+            response=response,
+            moments=moments,
+            scale=group.scale,
+            shift=group.shift,
+            stats=stats,
+            gates=gates,
             ROWS=triton.next_power_of_2(group.rows),
-            **_constants(plan, group),
+            **_maps(plan, group, eps),
         )
     return gates, response
 
@@ -623,22 +525,15 @@ def _gates(
 def _weigh(
     plan: _Plan, group: _Group, x: Tensor, gates: Tensor, out: Tensor, relu: bool
 ) -> None:
-    n, c, t, h, w = plan.shape
     tile = _product_tile(plan)
     _launch(
         kernels.weigh_kernel,
         _tiles(plan, tile),
-        x,
-        gates,
-        out,
-        c,
-        t,
-        plan.x[0],
-        plan.x[2],
-        plan.y[0],
-        plan.y[2],
-        plan.base_h,
-        plan.base_w,
+        x=x,
+        gates=gates,
+        out=out,
+        base_h=plan.base_h,
+        base_w=plan.base_w,
         OUTER_C=group.axes == 'C',
         RELU=relu,
         **tile,
@@ -647,57 +542,51 @@ def _weigh(
 
 
 def _grad_gates(
-    plan: _Plan, kept: _Kept, products: Tensor, batch_stats: bool, eps: float
+    plan: _Plan, made: _Gates, products: Tensor, spec: Specification
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """Gradients of the pools ``[2, length]``, of the kernels ``[G, 54]`` and
     of scale and shift ``[G, 2]``, from the sums of ``gradient * x``.
     """
-    group = kept.group
-    assert kept.response is not None
-    grad_norm = torch.empty_like(kept.response)
+    group = made.group
+    assert made.response is not None
+    grad_norm = torch.empty_like(made.response)
     sums = grad_norm.new_empty(len(group) * group.rows, 2)
     _launch(
         kernels.grad_gate_kernel,
         group.programs,
-        products,
-        kept.response,
-        group.scale,
-        group.shift,
-        kept.stats,
-        grad_norm,
-        sums,
-        *plan.shape[:3],
-        *_small(plan, group),
-        eps,
-        **_constants(plan, group),
+        products=products,
+        response=made.response,
+        scale=group.scale,
+        shift=group.shift,
+        stats=made.stats,
+        grad_norm=grad_norm,
+        sums=sums,
+        **_maps(plan, group, spec.eps),
     )
     grads = grad_norm.new_empty(2, group.length)
     # The gates have different numbers of programs.
     grad_weight = grad_norm.new_zeros(len(group), group.rows, 54)
-    grad_affine = grad_norm.new_empty(len(group), 2)
+    grad_scale_shift = grad_norm.new_empty(len(group), 2)
     _launch(
         kernels.grad_conv_kernel,
         group.programs,
-        grad_norm,
-        sums,
-        kept.response,
-        kept.pooled,
-        group.weight,
-        group.scale,
-        kept.stats,
-        grads,
-        grad_weight,
-        grad_affine,
-        *plan.shape[:3],
-        kept.pooled.stride(0),
-        group.length,
-        *_small(plan, group),
-        eps,
-        BATCH_STATS=batch_stats,
+        grad_norm=grad_norm,
+        sums=sums,
+        response=made.response,
+        pooled=made.pooled,
+        weight=group.weight,
+        scale=group.scale,
+        stats=made.stats,
+        grads=grads,
+        grad_weight=grad_weight,
+        grad_scale_shift=grad_scale_shift,
+        pooled_length=made.pooled.stride(0),
+        length=group.length,
+        BATCH_STATS=spec.batch_stats,
         ROWS=triton.next_power_of_2(group.rows),
-        **_constants(plan, group),
+        **_maps(plan, group, spec.eps),
     )
-    return grads, grad_weight.sum(1), grad_affine
+    return grads, grad_weight.sum(1), grad_scale_shift
 
 
 def _grad_x(
@@ -709,34 +598,27 @@ def _grad_x(
     grad_x: Tensor,
     relu: bool,
 ) -> None:
-    n, c, t, h, w = plan.shape
+    arguments: Dict[str, Any] = {}
     found = {back.group.axes: back for back in backs}
-    by_axes = [found.get(axes) for axes in ('C', 'THW')]
-    pointers: List[Optional[Tensor]] = []
-    lengths = []
-    for back in by_axes:
-        pointers += (back.gates, back.grads, back.places) if back else [None] * 3
-        lengths.append(back.group.length if back else 0)
+    for axes, suffix in (('C', 'c'), ('THW', 'thw')):
+        back = found.get(axes)
+        arguments[f'gates_{suffix}'] = back.gates if back else None
+        arguments[f'grads_{suffix}'] = back.grads if back else None
+        arguments[f'argmax_{suffix}'] = back.argmax if back else None
+        arguments[f'length_{suffix}'] = back.group.length if back else 0
     tile = _product_tile(plan)
     _launch(
         kernels.grad_x_kernel,
         _tiles(plan, tile),
-        grad,
-        x,
-        *pointers,
-        grad_x,
-        c,
-        t,
-        plan.x[0],
-        plan.x[2],
-        plan.y[0],
-        plan.y[2],
-        plan.base_h,
-        plan.base_w,
-        *lengths,
+        grad=grad,
+        x=x,
+        out=grad_x,
+        base_h=plan.base_h,
+        base_w=plan.base_w,
         OUTER_C=outer.axes == 'C',
         NESTED=len(backs) > 1,
         RELU=relu,
+        **arguments,
         **tile,
         **_layout(plan),
     )

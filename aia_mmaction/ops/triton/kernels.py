@@ -110,30 +110,30 @@ def _relu(v):
 
 
 @triton.jit
-def _load_pools(grads, index, length, at, mask):
-    """Gradients of maximum and sum, and where the maximum is."""
+def _load_pools(grads, argmax, length, at, mask):
+    """Gradients of maximum and sum, and the argmax."""
     return (
         tl.load(grads + at, mask=mask, other=0.0),
         tl.load(grads + length + at, mask=mask, other=0.0),
-        tl.load(index + at, mask=mask, other=-1),
+        tl.load(argmax + at, mask=mask, other=-1),
     )
 
 
 @triton.jit
-def _unpool(grads, index, length, at, mask, place):
+def _unpool(grads, argmax, length, at, mask, coordinate):
     """Gradient of a tile through the pools of one axis."""
-    maximum, total, where = _load_pools(grads, index, length, at, mask)
-    return total + tl.where(where == place, maximum, 0.0)
+    maximum, total, of_max = _load_pools(grads, argmax, length, at, mask)
+    return total + tl.where(of_max == coordinate, maximum, 0.0)
 
 
 @triton.jit
 def _unpool_hw(
-    grads, index, length, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W
+    grads, argmax, length, base_h, base_w, n, t, c, h, w, mc, mh, mw, C, T, H, W
 ):
     at_h = base_h + _at_h(n, t, c, w, C, T, W)
     at_w = base_w + _at_w(n, t, c, h, C, T, H)
-    return _unpool(grads, index, length, at_h, mc & mw, h) + _unpool(
-        grads, index, length, at_w, mc & mh, w
+    return _unpool(grads, argmax, length, at_h, mc & mw, h) + _unpool(
+        grads, argmax, length, at_w, mc & mh, w
     )
 
 
@@ -146,9 +146,9 @@ def reduce_c_kernel(
     grad,
     gates,
     grads,
-    index,
+    argmax,
     out,
-    out_index,
+    out_argmax,
     C,
     T,
     XN,
@@ -179,13 +179,13 @@ def reduce_c_kernel(
 
     Without ``UNPOOL``: the planes of ``out [planes, length]`` become maximum
     and sum of ``z``, ``x`` times the mean of the T, H and W ``gates`` if there
-    are any; ``out_index``, if given, becomes where the maximum is; with
+    are any; ``out_argmax``, if given, becomes where the maximum is; with
     ``grad`` a third plane becomes the sum of ``grad * x``, for ``RELU`` of the
     positive ``x`` alone.
 
     With ``UNPOOL``: ``out`` becomes the sum of ``grad_z * x``, where
     ``grad_z`` comes through the pools over T, H and W, whose gradients and
-    places are ``grads`` and ``index``.
+    argmax are ``grads`` and ``argmax``.
     """
     blocks = tl.cdiv(H * W, BP)
     program = tl.program_id(0).to(INT)
@@ -203,8 +203,8 @@ def reduce_c_kernel(
     total = tl.zeros([BC, BP], tl.float32)
     if not UNPOOL:
         maximum = tl.full([BC, BP], float('-inf'), tl.float32)
-        if out_index is not None:
-            place = tl.zeros([BC, BP], tl.int32)
+        if out_argmax is not None:
+            at_max = tl.zeros([BC, BP], tl.int32)
         if grad is not None:
             product = tl.zeros([BC, BP], tl.float32)
     for start in range(0, C, BC):
@@ -215,10 +215,10 @@ def reduce_c_kernel(
         if UNPOOL:
             at_t = _at_t(n, c, p, C, H, W)
             total += v * (
-                _unpool(grads, index, grads_length, at_t, mask, t)
+                _unpool(grads, argmax, grads_length, at_t, mask, t)
                 + _unpool_hw(
                     grads,
-                    index,
+                    argmax,
                     grads_length,
                     base_h,
                     base_w,
@@ -251,8 +251,8 @@ def reduce_c_kernel(
             # NaN is no maximum; it reaches the gate through the mean.
             better = mask & (v > maximum)
             maximum = tl.where(better, v, maximum)
-            if out_index is not None:
-                place = tl.where(better, c.to(tl.int32), place)
+            if out_argmax is not None:
+                at_max = tl.where(better, c.to(tl.int32), at_max)
 
     out += _at_c(n, t, p, T, H, W)
     if UNPOOL:
@@ -261,12 +261,12 @@ def reduce_c_kernel(
         top = tl.max(maximum, 0, keep_dims=True)
         tl.store(out, top, mask=mp)
         tl.store(out + length, tl.sum(total, 0, keep_dims=True), mask=mp)
-        if out_index is not None:
+        if out_argmax is not None:
             # Of equal maxima the first one, of each row and of all rows
-            place = tl.where(maximum == top, place, 2147483647)
+            at_max = tl.where(maximum == top, at_max, 2147483647)
             tl.store(
-                out_index + _at_c(n, t, p, T, H, W),
-                tl.min(place, 0, keep_dims=True),
+                out_argmax + _at_c(n, t, p, T, H, W),
+                tl.min(at_max, 0, keep_dims=True),
                 mask=mp,
             )
         if grad is not None:
@@ -279,9 +279,9 @@ def reduce_thw_kernel(
     grad,
     gates,
     grads,
-    index,
+    argmax,
     out,
-    out_index,
+    out_argmax,
     C,
     T,
     XN,
@@ -335,8 +335,8 @@ def reduce_thw_kernel(
     total = tl.zeros([BC, BH, BW], tl.float32)
     if not UNPOOL:
         maximum = tl.full([BC, BH, BW], float('-inf'), tl.float32)
-        if out_index is not None:
-            place = tl.zeros([BC, BH, BW], tl.int32)
+        if out_argmax is not None:
+            at_max = tl.zeros([BC, BH, BW], tl.int32)
         if grad is not None:
             product = tl.zeros([BC, BH, BW], tl.float32)
     for t in range(0, T):
@@ -346,7 +346,7 @@ def reduce_thw_kernel(
         at_w = dest_w + _at_w(n, t, c, h, C, T, H)
         if UNPOOL:
             at_c = _at_c(n, t, p, T, H, W)
-            v *= _unpool(grads, index, grads_length, at_c, mh & mw, c)
+            v *= _unpool(grads, argmax, grads_length, at_c, mh & mw, c)
             total += v
             tl.store(out + at_h, tl.sum(v, 1, keep_dims=True), mask=mc & mw)
             tl.store(out + at_w, tl.sum(v, 2, keep_dims=True), mask=mc & mh)
@@ -371,14 +371,14 @@ def reduce_thw_kernel(
             v = tl.where(mask & (v == v), v, float('-inf'))
             better = v > maximum
             maximum = tl.where(better, v, maximum)
-            if out_index is not None:
-                place = tl.where(better, t, place)
+            if out_argmax is not None:
+                at_max = tl.where(better, t, at_max)
                 top, row = tl.max(v, 1, return_indices=True, keep_dims=True)
                 tl.store(out + at_h, top, mask=mc & mw)
-                tl.store(out_index + at_h, row + h_block * BH, mask=mc & mw)
+                tl.store(out_argmax + at_h, row + h_block * BH, mask=mc & mw)
                 top, row = tl.max(v, 2, return_indices=True, keep_dims=True)
                 tl.store(out + at_w, top, mask=mc & mh)
-                tl.store(out_index + at_w, row + w_block * BW, mask=mc & mh)
+                tl.store(out_argmax + at_w, row + w_block * BW, mask=mc & mh)
             else:
                 tl.store(out + at_h, tl.max(v, 1, keep_dims=True), mask=mc & mw)
                 tl.store(out + at_w, tl.max(v, 2, keep_dims=True), mask=mc & mh)
@@ -389,8 +389,8 @@ def reduce_thw_kernel(
     else:
         tl.store(out + at_t, maximum, mask=mask)
         tl.store(out + length + at_t, total, mask=mask)
-        if out_index is not None:
-            tl.store(out_index + at_t, place, mask=mask)
+        if out_argmax is not None:
+            tl.store(out_argmax + at_t, at_max, mask=mask)
         if grad is not None:
             tl.store(out + 2 * length + at_t, product, mask=mask)
 
@@ -398,7 +398,7 @@ def reduce_thw_kernel(
 @triton.jit
 def merge_kernel(
     out,
-    index,
+    argmax,
     base,
     dest,
     size,
@@ -420,20 +420,20 @@ def merge_kernel(
         source = out + plane * length + dest + i
         if PLANES > 1 and plane == 0:
             value = tl.full([MERGED], float('-inf'), tl.float32)
-            place = tl.zeros([MERGED], tl.int32)
-            source_index = dest + i
+            at_max = tl.zeros([MERGED], tl.int32)
+            source_argmax = dest + i
             for _ in range(blocks):
                 v = tl.load(source, mask=mask, other=0.0)
                 better = v > value
                 value = tl.where(better, v, value)
-                if index is not None:
-                    v = tl.load(index + source_index, mask=mask, other=0)
-                    # Without a maximum, as of NaN, any place will do.
-                    place = tl.where(better, v, place)
+                if argmax is not None:
+                    v = tl.load(argmax + source_argmax, mask=mask, other=0)
+                    # Without a maximum, as of NaN, any will do.
+                    at_max = tl.where(better, v, at_max)
                 source += size
-                source_index += size
-            if index is not None:
-                tl.store(index + base + i, place, mask=mask)
+                source_argmax += size
+            if argmax is not None:
+                tl.store(argmax + base + i, at_max, mask=mask)
         else:
             value = tl.zeros([MERGED], tl.float32)
             for _ in range(blocks):
@@ -510,10 +510,10 @@ def grad_x_kernel(
     x,
     gates_c,
     grads_c,
-    index_c,
+    argmax_c,
     gates_thw,
     grads_thw,
-    index_thw,
+    argmax_thw,
     out,
     C,
     T,
@@ -545,8 +545,8 @@ def grad_x_kernel(
     comes through the inner pools``.
 
     ``grad_z`` is what comes through the outer pools; without inner gates (not
-    ``NESTED``) ``z`` is ``x``. ``gates``, ``grads`` and ``index`` are gates,
-    gradients of the pools and places of the maxima, of the C gate and of the
+    ``NESTED``) ``z`` is ``x``. ``gates``, ``grads`` and ``argmax`` are gates,
+    gradients of the pools and argmax, of the C gate and of the
     T, H and W gates. ``x`` is read for ``RELU`` alone.
     """
     n, _, _, c, h, w = _tile(C, H, W, BC, BH, BW, INT)
@@ -562,14 +562,14 @@ def grad_x_kernel(
     out += n * YN
     if NESTED or not OUTER_C:
         gate_t = _gate_t(gates_thw, n, c, p, mask, C, H, W)
-        max_t, sum_t, place_t = _load_pools(
-            grads_thw, index_thw, length_thw, _at_t(n, c, p, C, H, W), mask
+        max_t, sum_t, argmax_t = _load_pools(
+            grads_thw, argmax_thw, length_thw, _at_t(n, c, p, C, H, W), mask
         )
     for t in range(0, T):
         if NESTED or OUTER_C:
             gate_c = _gate_c(gates_c, n, t, p, mh & mw, T, H, W)
             pool_c = _unpool(
-                grads_c, index_c, length_c, _at_c(n, t, p, T, H, W), mh & mw, c
+                grads_c, argmax_c, length_c, _at_c(n, t, p, T, H, W), mh & mw, c
             )
         if NESTED or not OUTER_C:
             gate_thw = (
@@ -580,10 +580,10 @@ def grad_x_kernel(
             ) * (1 / 3)
             pool_thw = (
                 sum_t
-                + tl.where(place_t == t, max_t, 0.0)
+                + tl.where(argmax_t == t, max_t, 0.0)
                 + _unpool_hw(
                     grads_thw,
-                    index_thw,
+                    argmax_thw,
                     length_thw,
                     base_h,
                     base_w,
@@ -915,7 +915,7 @@ def grad_conv_kernel(
     stats,
     grads,
     grad_weight,
-    grad_affine,
+    grad_scale_shift,
     N,
     C,
     T,
@@ -939,7 +939,7 @@ def grad_conv_kernel(
 
     ``grads [2, length]`` become the gradients of the maxima and the sums,
     ``grad_weight [G, rows, 2, 27]`` each program's part of the gradient of the
-    kernel, ``grad_affine [G, 2]`` those of scale and shift.
+    kernel, ``grad_scale_shift [G, 2]`` those of scale and shift.
     """
     g, program, programs, base = _gate_of_program(
         first, second, base_h, base_w, GATES, INT
@@ -951,8 +951,8 @@ def grad_conv_kernel(
     alone = tl.sum(tl.load(sums, mask=row < programs, other=0.0), 0)
     times = tl.sum(tl.load(sums + 1, mask=row < programs, other=0.0), 0)
     if program == 0:
-        tl.store(grad_affine + g * 2, times)
-        tl.store(grad_affine + g * 2 + 1, alone)
+        tl.store(grad_scale_shift + g * 2, times)
+        tl.store(grad_scale_shift + g * 2 + 1, alone)
     if BATCH_STATS:
         count = tl.cast(e1 * e2 * e3, tl.float32) * N
         alone = alone / count

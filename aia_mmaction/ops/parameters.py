@@ -1,0 +1,124 @@
+"""The weights and the statistics of a layer's gates, packed into a few tensors.
+
+A *gate module* has a ``conv`` from two channels to one and a ``norm`` of that
+channel. ``G`` is the number of gates, inner before outer.
+"""
+
+from functools import partial
+from typing import Any, Dict, NamedTuple, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import reference
+from .reference import AXES, Gate
+from .specification import Specification
+
+
+class Parameters(NamedTuple):
+    """Of all gates of a layer."""
+
+    weight: Tensor  # kernels of the convolutions [G, 2, 3, 3, 3]
+    scale: Tensor  # weights of the norms [G]
+    shift: Tensor  # biases of the norms [G]
+    # Mean and variance to normalise with [G, 2]. None in a forward pass that
+    # makes them of the batch; a backward pass is given those.
+    stats: Optional[Tensor]
+
+
+class Saved(NamedTuple):
+    """What is small and slow to compute again in a backward pass.
+
+    Everything lies behind each other in one axis, gate by gate. A path may
+    leave both empty and compute them again.
+    """
+
+    volumes: Tensor  # the pooled volume and the response of the convolution
+    argmax: Tensor  # where along the gate's axis the maximum is
+
+
+def new_saved(x: Tensor, axes: str = '') -> Saved:
+    """Uninitialised, for the gates of these axes.
+
+    Args:
+        x (Tensor): The feature map ``[N, C, T, H, W]``.
+        axes (str): E.g. ``'CTHW'``. Defaults to none.
+    """
+    size = sum(x.numel() // x.shape[AXES[axis][0]] for axis in axes)
+    return Saved(
+        x.new_empty(3 * size, dtype=float_type(x)),
+        x.new_empty(size, dtype=argmax_type(x)),
+    )
+
+
+def float_type(x: Tensor) -> torch.dtype:
+    """Of all that is small: half precision is for what is as large as ``x``."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def argmax_type(x: Tensor) -> torch.dtype:
+    """The smallest integers of which the compiler makes vectors."""
+    return torch.uint8 if max(x.shape) <= 2**8 else torch.int32
+
+
+def pack(gates: Sequence[Any]) -> Parameters:
+    """The parameters of gate modules, differentiable."""
+    norms = [gate.norm for gate in gates]
+    stats = None
+    if not uses_batch_stats(norms[0]):
+        running = [t for n in norms for t in (n.running_mean, n.running_var)]
+        stats = torch.cat(running).view(-1, 2)
+    return Parameters(
+        torch.cat([gate.conv.weight for gate in gates]),
+        torch.cat([norm.weight for norm in norms]),
+        torch.cat([norm.bias for norm in norms]),
+        stats,
+    )
+
+
+def unpack(parameters: Parameters, spec: Specification) -> Dict[str, Gate]:
+    """The gates as functions, for :func:`.reference.attention`."""
+    weight, scale, shift, stats = parameters
+    gates: Dict[str, Gate] = {}
+    for i, axis in enumerate(spec.axes.all):
+        # Statistics of the batch are to depend on it.
+        given = None if spec.batch_stats else stats
+        mean, variance = (None, None) if given is None else given[i].split(1)
+        norm = partial(
+            F.batch_norm,
+            running_mean=mean,
+            running_var=variance,
+            weight=scale[i : i + 1],
+            bias=shift[i : i + 1],
+            training=spec.batch_stats,
+            eps=spec.eps,
+        )
+        conv = partial(F.conv3d, weight=weight[i : i + 1], padding=1)
+        gates[axis] = partial(reference.context_gate, axis=axis, conv=conv, norm=norm)
+    return gates
+
+
+def uses_batch_stats(norm: nn.Module) -> bool:
+    """Whether a batch norm normalises with the statistics of its input."""
+    return norm.training or norm.running_mean is None
+
+
+@torch.no_grad()
+def update_running_stats(norm: Any, stats: Tensor, count: int) -> None:
+    """Update a norm's running statistics, as a batch norm does itself.
+
+    Args:
+        norm (nn.Module): Of one gate, in either mode.
+        stats (Tensor): Mean and biased variance of the batch, ``[2]``.
+        count (int): How many values they are of.
+    """
+    if not norm.training or norm.running_mean is None:
+        return
+    norm.num_batches_tracked += 1
+    mean, variance = stats.to(norm.running_mean.dtype).split(1)
+    momentum = norm.momentum
+    if momentum is None:  # a cumulative average
+        momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
+    norm.running_mean.lerp_(mean, momentum)
+    norm.running_var.lerp_(variance * (count / (count - 1)), momentum)

@@ -1,0 +1,28 @@
+"""What every path is told about a layer, besides its tensors."""
+
+from typing import NamedTuple
+
+from .reference import GateAxes
+
+# Gates that the Triton kernels compute together; '' are none.
+TRITON_GATES = {'', 'C', 'THW'}
+
+
+class Specification(NamedTuple):
+    """What to compute.
+
+    Its fields are arguments of the operators (:mod:`.operator`), in this
+    order. A new option is added here, and read where it matters.
+    """
+
+    inner: str  # axes of the inner gates, '' for none
+    outer: str  # axes of the outer gates
+    num_segments: int  # frames per clip of 4-D input; 0 for 5-D
+    eps: float  # added to the variance
+    batch_stats: bool  # whether the norms use the statistics of the batch
+    relu: bool  # whether the output goes through a ReLU
+
+    @property
+    def axes(self) -> GateAxes:
+        """The axes of the gates."""
+        return GateAxes(self.inner, self.outer)
