@@ -12,6 +12,7 @@ Examples:
 """
 
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -19,25 +20,26 @@ from mmaction.registry import MODELS
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from motion_pairs import (
-    REPO,
+
+from aia_mmaction.benchmarking.motion_pairs import (
     accuracies,
-    parse_args,
+    parser,
     percent,
     prepare,
     table,
     train_and_test,
     write_report,
 )
-
 from aia_mmaction.plugins import PAPER_MODULES
 
+REPO = Path(__file__).resolve().parent.parent
 CONFIG = REPO / 'configs' / 'tsn_r18_motion-pairs.py'
 PLAIN = 'plain'
 
 
-def add_arguments(parser):
-    parser.add_argument(
+def parse_args():
+    arguments = parser(__doc__, 'work_dirs/ablation')
+    arguments.add_argument(
         '--modules',
         nargs='+',
         choices=PAPER_MODULES,
@@ -45,6 +47,7 @@ def add_arguments(parser):
         metavar='NAME',
         help='out of %(choices)s; default: all. The plain network is always among them',
     )
+    return arguments.parse_args()
 
 
 def options_for(module):
@@ -84,7 +87,7 @@ def times(models, clip, rounds=30):
 
 
 def main():
-    args = parse_args(__doc__, 'work_dirs/ablation', add_arguments)
+    args = parse_args()
     changed = [o for o in args.cfg_options if 'model' in o or 'pipeline' in o]
     if changed:
         raise SystemExit(
@@ -93,7 +96,7 @@ def main():
             'those of the config as it is; change it in a copy.'
         )
     started = time.time()
-    prepare(args)
+    prepare(args, REPO / 'tools/data/make_motion_pairs.py')
     modules = [PLAIN, *args.modules]
     runs = {}
     for module in modules:

@@ -16,10 +16,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from mmaction.evaluation import ConfusionMatrix
-from motion_pairs import (
-    REPO,
+
+from aia_mmaction.benchmarking.motion_pairs import (
     accuracies,
-    parse_args,
+    parser,
     percent,
     prepare,
     table,
@@ -29,6 +29,8 @@ from motion_pairs import (
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
+
+REPO = Path(__file__).resolve().parent.parent
 
 MODELS = {
     'TSN-R18': 'tsn_r18_motion-pairs.py',
@@ -100,9 +102,9 @@ def plot_confusion(predictions, classes, path):
 
 
 def main():
-    args = parse_args(__doc__, 'work_dirs/demo')
+    args = parser(__doc__, 'work_dirs/demo').parse_args()
     started = time.time()
-    classes = prepare(args)
+    classes = prepare(args, REPO / 'tools/data/make_motion_pairs.py')
 
     rows, curves, predictions = [], {}, {}
     for name, config in MODELS.items():

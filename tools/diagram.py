@@ -1,7 +1,8 @@
-"""Draw CinST and STinC, the picture at the top of the README.
+"""Draw CinST and STinC for the README, or a frame's way for the architecture.
 
-Example:
-    python tools/diagram.py docs/images/cinst_stinc.png
+Examples:
+    python tools/diagram.py modules docs/images/cinst_stinc.png
+    python tools/diagram.py architecture docs/images/architecture.png
 """
 
 import argparse
@@ -139,12 +140,7 @@ def chain(canvas, y, name, steps):
         x += width + 0.35
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('out', type=Path)
-    args = parser.parse_args()
+def modules():
     figure = Figure(figsize=(10.6, 9), layout='constrained')
     canvas = Canvas(figure.subplots(), 11.8, 10)
     module(
@@ -188,6 +184,75 @@ def main():
             ('conv 3, norm', 1.7),
         ],
     )
+    return figure
+
+
+# What happens, and the file where it is written down
+WAY = {
+    'data': [
+        ('a line of a list', 'datasets/list_file.py'),
+        ('a video is opened', 'datasets/video_reader.py'),
+        ('labels and frames\nare compared', 'checks/hook.py'),
+    ],
+    'network': [
+        ('a recognizer folds\nclips into the batch', 'MMAction2'),
+        ('a block: convolution,\nnorm', 'backbones/registered.py'),
+        ('the slot before\nthe activation', 'plugins/slots.py'),
+    ],
+    'attention': [
+        ('which path, and why', 'layers/attention.py\nops/dispatch.py'),
+        ('weights are packed,\nclips unfolded', 'ops/functional.py'),
+        ('one operator', 'ops/operator.py'),
+        ('the gates', 'ops/fused.py\nops/triton/'),
+    ],
+    'back': [
+        ('its backward pass,\none more operator', 'ops/operator.py'),
+        ('the input again, from\nwhat the norm saved', 'ops/recompute.py'),
+        ('the gradients', 'ops/fused.py\nops/triton/'),
+        ('the norm, the\nconvolution, ...', 'PyTorch'),
+    ],
+}
+
+
+def architecture():
+    figure = Figure(figsize=(10.6, 6), layout='constrained')
+    canvas = Canvas(figure.subplots(), 11.8, 6.6)
+    step, last = 2.6, None
+    for row, (name, boxes) in enumerate(WAY.items()):
+        y = 5.9 - 1.7 * row
+        canvas.heading(y, name, 11)
+        for i, (what, file) in enumerate(boxes):
+            x = 2.6 + step * i
+            colour = YELLOW if 'ops/' in file else GREY
+            canvas.box(x, y, what, colour, width=2.2, height=0.7)
+            canvas.text(x, y - 0.42, file, 8, va='top', family='monospace')
+            if i > 0:
+                canvas.arrow((x - step + 1.1, y), (x - 1.1, y))
+            elif last is not None:
+                # Around the row's end, to the beginning of the next
+                turn, between = last[0] + 1.35, y + 0.6
+                canvas.arrow(
+                    (last[0] + 1.1, last[1]),
+                    (turn, last[1]),
+                    (turn, between),
+                    (x, between),
+                    (x, y + 0.35),
+                )
+            last = x, y
+    return figure
+
+
+DRAWINGS = dict(modules=modules, architecture=architecture)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('what', choices=DRAWINGS)
+    parser.add_argument('out', type=Path)
+    args = parser.parse_args()
+    figure = DRAWINGS[args.what]()
     try:
         with draft_of(args.out) as draft:
             figure.savefig(draft, dpi=110)

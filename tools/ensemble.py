@@ -98,9 +98,8 @@ def evaluate(args):
         dumps['their mean'] = mean
     if args.against:
         # In the order of the videos of the others
-        against = combine(
-            [mean, *map(load_dump, args.against)], [0] + [1] * len(args.against)
-        )
+        others = [load_dump(path) for path in args.against]
+        against = combine([mean, *others], [0, *(1 for _ in others)])
         dumps['against'] = against
     table = Table('', *METRICS, box=box.MARKDOWN)
     for name, dump in dumps.items():

@@ -21,39 +21,23 @@ Examples:
 """
 
 import argparse
-import copy
-import re
 import sys
 from pathlib import Path
 
 import torch
-from mmaction.apis import init_recognizer
-from mmaction.models import Recognizer3D
-from mmaction.utils import GradCAM
-from mmengine.config import Config, DictAction
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.config import DictAction
 from mmengine.fileio import list_from_file
-from mmengine.registry import init_default_scope
 
-from aia_mmaction.datasets.example import find_dataset
-from aia_mmaction.plugins.stages import find_pathways, find_stages
-from aia_mmaction.utils.config import type_name
 from aia_mmaction.utils.files import as_command
 from aia_mmaction.visualization import (
     Panel,
     contact_sheet,
-    gate_maps,
-    layers_by_stage,
-    recorded_gates,
     step_images,
     write_gif,
     write_mp4,
 )
 from aia_mmaction.visualization.gates import COMBINATIONS
-
-
-class InputError(ValueError):
-    """What the user gave cannot be shown."""
+from aia_mmaction.visualization.video import InputError, Network, gate_panels
 
 
 def parse_args():
@@ -105,167 +89,21 @@ def parse_args():
     return parser.parse_args()
 
 
-class Network:
-    """A recognizer and what it is given of one video."""
-
-    def __init__(self, config, checkpoint, args):
-        self.cfg = Config.fromfile(config)
-        self.cfg.merge_from_dict(args.cfg_options or {})
-        init_default_scope(self.cfg.get('default_scope', 'mmaction'))
-        sample = read_video(args.video, self.cfg)
-        self.data = pseudo_collate([Compose(self.cfg.test_pipeline)(sample)])
-        self.model = init_recognizer(self.cfg, checkpoint, device=args.device)
-        self.scores = None
-
-    def predict(self):
-        with torch.no_grad():
-            (sample,) = self.model.test_step(copy.deepcopy(self.data))
-        scores = sample.pred_score.cpu()  # with average_clips=None of each view
-        self.scores = scores.reshape(-1, scores.shape[-1]).mean(0)
-
-    def views(self, images):
-        """``[..., H, W, 3]`` of all clips and crops to ``[N, T, H, W, 3]``."""
-        if isinstance(self.model, Recognizer3D):
-            return images
-        sampler = next(
-            t
-            for t in self.cfg.test_pipeline
-            if 'num_clips' in t or 'SampleFrames' in type_name(t)
-        )
-        return images.reshape(-1, sampler.get('num_clips', 1), *images.shape[-3:])
-
-    def frames(self):
-        """Those of the view in the middle, ``[T, H, W, 3]``."""
-        # [N, 3, T, H, W] or [N * T, 3, H, W] -> [..., H, W, 3]
-        frames = self.data['inputs'][0].movedim(1, -1)
-        return middle(self.views(frames)).numpy()
-
-    def prediction(self, labels):
-        names = labels or [f'class {i}' for i in range(len(self.scores))]
-        if len(names) != len(self.scores):
-            raise InputError(
-                f'--labels: expected {len(self.scores)} names, '
-                f'one per class, got {len(names)}.'
-            )
-        best = self.scores.topk(min(2, len(names)))
-        return ', '.join(
-            f'{names[i]} ({score:.3f})'
-            for score, i in zip(*map(torch.Tensor.tolist, best))
-        )
-
-    def target_layer(self):
-        """The module of the last norm of the last block, for vis_cam."""
-        *_, pathway = find_pathways(self.model.backbone).values()
-        place = find_stages(pathway)[-1][-1][-1]
-        (name,) = (n for n, m in self.model.named_modules() if m is place)
-        return name.replace('.', '/')
-
-    def grad_cam(self, target_layer):
-        """Frames with Grad-CAM over them, ``[T, H, W, 3]`` in 0 to 1."""
-        try:
-            images, _ = GradCAM(self.model, target_layer)(self.data)
-        except KeyError as error:
-            raise InputError(
-                '--target-layer: expected the path of a module, '
-                f'such as {self.target_layer()}, got '
-                f'{target_layer}, with no {error}.'
-            ) from error
-        # [N, T, H, W, 3] or [1, N * T, H, W, 3]
-        return middle(self.views(images)).clamp(0, 1).numpy()
-
-
-def middle(views):
-    return views[len(views) // 2]
-
-
-def read_video(video, cfg):
-    """What MMAction2's datasets hand to a pipeline."""
-    dataset = find_dataset(cfg, 'test')
-    kinds = [type_name(t) for t in cfg.test_pipeline]
-    if dataset.get('modality', 'RGB') != 'RGB' or 'PoseDecode' in kinds:
-        raise InputError(
-            'expected a config that reads pictures, which can be shown, got one of '
-            'optical flow or skeletons.'
-        )
-    reads_frames = any('RawFrame' in kind for kind in kinds)
-    if not video.exists():
-        raise InputError(f'{video}: there is no such file.')
-    if reads_frames != video.is_dir():
-        forms = ('a video', 'a folder of frames')
-        raise InputError(
-            f'{video}: expected {forms[reads_frames]}, which the '
-            f'config reads, got {forms[video.is_dir()]}.'
-        )
-    if not reads_frames:
-        return dict(
-            filename=str(video),
-            label=-1,
-            start_index=dataset.get('start_index', 0),
-            modality='RGB',
-        )
-    template = dataset.get('filename_tmpl', 'img_{:05}.jpg')
-    pattern = re.sub('{.*}', '*', template)
-    total = len(list(video.glob(pattern)))
-    if total == 0:
-        raise InputError(
-            f'{video}: expected frames named {pattern}, as '
-            'filename_tmpl of the config says, got none.'
-        )
-    return dict(
-        frame_dir=str(video),
-        total_frames=total,
-        label=-1,
-        start_index=dataset.get('start_index', 1),
-        filename_tmpl=template,
-        modality='RGB',
-    )
-
-
-def gate_panels(network, args):
-    """Panels of the chosen stages, of each layer beside one another."""
-    stages = layers_by_stage(network.model)
-    if not stages:
-        raise InputError(
-            f'{args.config}: expected a network with attention, '
-            'got one without. Set plugins of its backbone.'
-        )
-    unknown = set(args.stages or ()) - set(stages)
-    if unknown:
-        raise InputError(
-            f'--stages: expected some of {", ".join(stages)}, '
-            f'which have attention, got {sorted(unknown)[0]}.'
-        )
-    with recorded_gates(network.model) as gates:
-        network.predict()
-    frames = network.frames()
-    rows = []
-    for stage in args.stages or stages:
-        for layer in stages[stage]:
-            title = stage if stage == 'neck' else f'stage {stage}'
-            rows.append(
-                [
-                    Panel(
-                        f'{title}, {name}', frames, middle(values).float().cpu().numpy()
-                    )
-                    for name, values in gate_maps(layer, gates[layer], args.combine)
-                ]
-            )
-    return frames, rows
-
-
 def draw(args):
     labels = list_from_file(args.labels, encoding='utf-8-sig') if args.labels else None
-    network = Network(args.config, args.checkpoint, args)
-    frames, rows = gate_panels(network, args)
+    where = args.video, args.device, args.cfg_options
+    network = Network(args.config, args.checkpoint, *where)
+    frames, rows = gate_panels(network, args.stages, args.combine)
     title = f'{args.video.name}: {network.prediction(labels)}'
     print(title)
 
     args.out_dir.mkdir(parents=True, exist_ok=True)
     name = args.video.name if args.video.is_dir() else args.video.stem
-    sheet, gif, mp4, compared = written = [
+    sheet, gif, mp4, compared = (
         args.out_dir / f'{name}{end}'
         for end in ('.png', '.gif', '.mp4', '_plain_and_aia.png')
-    ]
+    )
+    written = [sheet, gif, mp4]
     input_panel = Panel('input', frames)
     panels = [panel for row in rows for panel in row]
     contact_sheet(sheet, [input_panel, *panels], title)
@@ -275,7 +113,7 @@ def draw(args):
 
     target = args.target_layer or network.target_layer()
     if args.plain:
-        plain = Network(*args.plain, args)
+        plain = Network(*args.plain, *where)
         plain.predict()
         title = '\n'.join(
             [
@@ -284,6 +122,7 @@ def draw(args):
                 f'AIA: {network.prediction(labels)}',
             ]
         )
+        written.append(compared)
         contact_sheet(
             compared,
             [
@@ -293,8 +132,8 @@ def draw(args):
             ],
             title,
         )
-    print('wrote', *written[: None if args.plain else -1])
-    use_frames = ['--use-frames'] * args.video.is_dir()
+    print('wrote', *written)
+    use_frames = ['--use-frames'] if args.video.is_dir() else []
     vis_cam = as_command(
         *('mim', 'run', 'mmaction', 'vis_cam'),
         *(args.config, args.checkpoint, args.video, *use_frames),

@@ -44,11 +44,9 @@ def read_list(
     space = r'\s+' if delimiter == ' ' else rf'\s*{re.escape(delimiter)}\s*'
     most = '' if multi_class else frames + 1
     form = re.compile(rf'(.+?)((?:{space}-?\d+){{{frames},{most}}})')
-    expected = ' '.join(
-        ['a name', *('', 'total_frames', 'offset total_frames')[frames].split()]
-        + ['label'] * (not multi_class)
-        + ['labels'] * multi_class
-    )
+    columns = ['a name', *('offset', 'total_frames')[2 - frames :]]
+    columns.append('labels' if multi_class else 'label')
+    expected = ' '.join(columns)
     try:
         lines = list_from_file(path, encoding='utf-8-sig')
     except UnicodeDecodeError as error:

@@ -61,7 +61,7 @@ class ScoresOfClips(nn.Module):
         if hasattr(preprocessor, 'mean'):
             # [C, 1, 1], or [C, 1, 1, 1] for [N, M, C, T, H, W]
             mean, std = (
-                t.view(-1, *[1] * (x.dim() - 3))
+                t.view(-1, *(1 for _ in x.shape[3:]))
                 for t in (preprocessor.mean, preprocessor.std)
             )
             x = (x - mean) / std

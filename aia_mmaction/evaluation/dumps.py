@@ -169,7 +169,10 @@ def _by_listed_name(paths: Sequence[str], listed: Sequence[str]) -> Dict[str, in
 
 
 def _some(names: Sequence[str]) -> str:
-    return f' ({", ".join(names[:5])}{", ..." * (len(names) > 5)})' * bool(names)
+    if not names:
+        return ''
+    shown = [*names[:5], '...'] if len(names) > 5 else names
+    return f' ({", ".join(shown)})'
 
 
 def _probabilities(path: Path, scores: Tensor) -> Tensor:

@@ -170,8 +170,8 @@ def _backward(ctx: Any, grad: Tensor, *_: Any) -> Tuple[Optional[Tensor], ...]:
             volumes,
             argmax,
         )
-    without_gradients = 1 + len(ctx.spec) + 2  # stats, spec, backward and path
-    return (*grads, *[None] * without_gradients)
+    without = [None for _ in ('stats', *ctx.spec, 'backward', 'path')]
+    return (*grads, *without)
 
 
 torch.library.register_autograd(

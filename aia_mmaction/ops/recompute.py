@@ -66,7 +66,7 @@ def restore(x: Tensor, host_norm: Optional[Tensor]) -> Tensor:
     if host_norm is None:
         return x
     # [2, C] -> 2 x [C, 1, ...]
-    slope, offset = host_norm.view(2, -1, *[1] * (x.dim() - 2))
+    slope, offset = host_norm.view(2, -1, *(1 for _ in x.shape[2:]))
     return torch.addcmul(offset, x.to(host_norm.dtype), slope).to(x.dtype)
 
 

@@ -8,6 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from aia_mmaction.datasets import video_reader
+from aia_mmaction.datasets.preparation.checking import check_video
 from aia_mmaction.datasets.unreadable import UnreadableError
 from aia_mmaction.datasets.video_reader import PyAVReader, Video, VideoError
 
@@ -180,10 +181,7 @@ def test_unreadable_is_named(tmp_path):
         data[0]
 
 
-def test_several_videos_in_one_file_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(REPO / 'tools' / 'data'))
-    from checking import check_video
-
+def test_several_videos_in_one_file_are_left_out(tmp_path):
     (tmp_path / 'two.mkv').write_bytes(two_streams(default=1))
     with pytest.raises(ValueError, match='2 video streams; keep one: ffmpeg'):
         check_video(tmp_path / 'two.mkv')

@@ -139,7 +139,8 @@ def work(rank, file, broken):
     dist.init_process_group('gloo', store=store, rank=rank, world_size=2)
     self_check._try = lambda *args: f'of {rank}' if rank in broken else None
     # One write, as the lines of the two must not mix
-    print(f'rank {rank} {self_check.why_not(torch.zeros(1))}\n', end='', flush=True)
+    found = f'rank {rank} {self_check.why_not(torch.zeros(1))}'
+    print(found + chr(10), end='', flush=True)
     dist.barrier()
 
 if __name__ == '__main__':

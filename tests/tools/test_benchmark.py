@@ -4,14 +4,14 @@ import sys
 import pytest
 import torch
 
+from aia_mmaction.benchmarking import layers, networks
 from aia_mmaction.ops import fused
+from tools import benchmark as tool
 
 from ..conftest import REPO, run
 
 TOOL = REPO / 'tools/benchmark.py'
 CONFIG = REPO / 'configs/tsn_r18_cinst_motion-pairs.py'
-sys.path.insert(0, str(TOOL.parent))
-import benchmark as tool  # noqa: E402
 
 
 def call(monkeypatch, *args):
@@ -70,7 +70,7 @@ def test_network_of_whole_clips(monkeypatch, tmp_path):
 
 
 def test_layer(monkeypatch, capsys):
-    monkeypatch.setattr(tool, 'STAGES', [(5, 7, 6)])
+    monkeypatch.setattr(layers, 'STAGES', [(5, 7, 6)])
     call(
         monkeypatch,
         'layer',
@@ -93,7 +93,7 @@ def test_layer(monkeypatch, capsys):
 @pytest.mark.slow
 def test_scaling_varies_one_axis_at_a_time(monkeypatch, tmp_path):
     out = tmp_path / 'out.json'
-    monkeypatch.setattr(tool, 'DEFAULT_SIZE', 32)
+    monkeypatch.setattr(networks, 'DEFAULT_SIZE', 32)
     call(
         monkeypatch,
         'scaling',

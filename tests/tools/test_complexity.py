@@ -5,11 +5,9 @@ import torch
 from mmengine.config import Config
 
 from aia_mmaction.datasets.example import example_inputs
+from tools import complexity as tool
 
 from ..conftest import REPO
-
-sys.path.insert(0, str(REPO / 'tools'))
-import complexity as tool
 
 CONFIGS = REPO / 'configs'
 

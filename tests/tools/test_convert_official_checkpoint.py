@@ -17,13 +17,14 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from aia_mmaction.conversion import files, official
+from aia_mmaction.datasets.flip_by_label_name import SHIPPED
+from tools import convert_official_checkpoint as tool
+
 from ..conftest import REPO, run, slow_but
 
 TOOL = REPO / 'tools/convert_official_checkpoint.py'
-sys.path.insert(0, str(TOOL.parent))
-import convert_official_checkpoint as tool  # noqa: E402
 
-from aia_mmaction.conversion import official  # noqa: E402
 
 # module: (layers, how they are joined)
 MODULES = {
@@ -269,7 +270,7 @@ def convert(monkeypatch, capsys, *args):
 
 
 def to_mmaction2(*args, backbone='tsn', **kwargs):
-    return tool.to_mmaction2(*args, backbone=backbone, **kwargs)
+    return official.to_mmaction2(*args, backbone=backbone, **kwargs)
 
 
 # --- every layout ---
@@ -302,7 +303,7 @@ def test_resnet50(module, tsm):
         + (f'attention {module} in 16 blocks' if module else 'no attention')
     )
     recognizer.load_state_dict(converted['state_dict'], strict=True)
-    assert_identical(tool.to_authors(converted)[1]['state_dict'], dict(source))
+    assert_identical(official.to_authors(converted)[1]['state_dict'], dict(source))
     assert score_difference(network, recognizer) < 1e-5
 
 
@@ -328,10 +329,10 @@ def test_resnet101(module, shifted, argument):
         f'{"TSM" if shifted else "TSN"}, ResNet-101, 5 classes, '
         + (f'attention {module} in 22 blocks' if module else 'no attention')
     )
-    backbone = tool.model_config(found)['backbone']
+    backbone = official.model_config(found)['backbone']
     assert backbone.get('shift_short_stages') is argument
     recognizer.load_state_dict(converted['state_dict'], strict=True)
-    assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
+    assert_identical(official.to_authors(converted)[1]['state_dict'], source)
     assert score_difference(network, recognizer) < 1e-5
 
 
@@ -352,10 +353,10 @@ def test_names_of_the_original_tsm(depth, shifted, argument, backbone):
     source = with_net(network.state_dict(), shifted)
     recognizer, found, converted = to_mmaction2(source, 'STinC', backbone=backbone)
     assert found.tsm
-    config = tool.model_config(found)['backbone']
+    config = official.model_config(found)['backbone']
     assert config.get('shift_short_stages') is argument
     recognizer.load_state_dict(converted['state_dict'], strict=True)
-    assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
+    assert_identical(official.to_authors(converted)[1]['state_dict'], source)
     assert score_difference(network, recognizer) < 1e-5
 
 
@@ -367,10 +368,12 @@ def test_the_backbone_decides_what_is_computed():
 
 
 def test_the_backbone_has_to_be_said():
-    with pytest.raises(tool.ConversionError, match='--backbone tsn or --backbone tsm'):
+    with pytest.raises(
+        official.ConversionError, match='--backbone tsn or --backbone tsm'
+    ):
         to_mmaction2(shell_of('CinST'), 'CinST', backbone=None)
     source = with_net(shell_of('CinST', tsm=True))
-    with pytest.raises(tool.ConversionError, match='Use --backbone tsm'):
+    with pytest.raises(official.ConversionError, match='Use --backbone tsm'):
         to_mmaction2(source, 'CinST', backbone='tsn')
 
 
@@ -386,7 +389,7 @@ def test_input_is_neither_changed_nor_shared(tsn_cinst):
     before = {key: tensor.clone() for key, tensor in tsn_cinst.items()}
     converted = to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
     copy = {k: t.clone() for k, t in converted['state_dict'].items()}
-    back = tool.to_authors(converted, labels=LABELS)[1]
+    back = official.to_authors(converted, labels=LABELS)[1]
     for tensor in back['state_dict'].values():
         tensor.zero_()
     assert_identical(converted['state_dict'], copy)
@@ -402,7 +405,7 @@ def test_dtypes_and_order_of_the_file(tsn_cinst):
     }
     source['module.new_fc.bias'][0] = float('-inf')
     converted = to_mmaction2(source, 'CinST')[2]
-    assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
+    assert_identical(official.to_authors(converted)[1]['state_dict'], source)
 
 
 def test_without_num_batches_tracked(tsn_cinst, tmp_path):
@@ -413,8 +416,8 @@ def test_without_num_batches_tracked(tsn_cinst, tmp_path):
         if not key.endswith('num_batches_tracked')
     }
     recognizer, _, converted = to_mmaction2(source, 'CinST')
-    tool.write_checkpoint(converted, tmp_path / 'out.pth', recognizer)
-    assert_identical(tool.to_authors(converted)[1]['state_dict'], source)
+    files.write_checkpoint(converted, tmp_path / 'out.pth', recognizer)
+    assert_identical(official.to_authors(converted)[1]['state_dict'], source)
 
 
 # --- the classifier's order ---
@@ -430,17 +433,17 @@ def test_label_order(tsn_cinst):
         for part, tensor in (('weight', weight), ('bias', bias)):
             got = converted['state_dict'][f'cls_head.fc_cls.{part}'][i]
             assert torch.equal(got, tensor[authors.index(name)])
-    back = tool.to_authors(converted, labels=LABELS)[1]
+    back = official.to_authors(converted, labels=LABELS)[1]
     assert_identical(back['state_dict'], tsn_cinst)
 
 
 def test_label_order_is_remembered(tsn_cinst):
     sorted_by_them = to_mmaction2(tsn_cinst, 'CinST', LABELS)[2]
-    with pytest.raises(tool.ConversionError, match='Give the same label file'):
-        tool.to_authors(sorted_by_them)
+    with pytest.raises(official.ConversionError, match='Give the same label file'):
+        official.to_authors(sorted_by_them)
     as_it_is = to_mmaction2(tsn_cinst, 'CinST')[2]
-    with pytest.raises(tool.ConversionError, match='Leave it out'):
-        tool.to_authors(as_it_is, labels=LABELS)
+    with pytest.raises(official.ConversionError, match='Leave it out'):
+        official.to_authors(as_it_is, labels=LABELS)
 
 
 @pytest.mark.parametrize(
@@ -463,7 +466,7 @@ def test_wrong_label_file(content, error, tmp_path, tsn_cinst, monkeypatch, caps
     labels = tmp_path / 'labels.txt'
     if content is not None:
         labels.write_bytes(content if isinstance(content, bytes) else content.encode())
-    monkeypatch.setattr(tool.torch, 'load', lambda *_, **__: tsn_cinst)
+    monkeypatch.setattr(files.torch, 'load', lambda *_, **__: tsn_cinst)
     (tmp_path / 'in.pth').touch()
     with pytest.raises(SystemExit, match=error):
         convert(
@@ -482,7 +485,7 @@ def test_wrong_label_file(content, error, tmp_path, tsn_cinst, monkeypatch, caps
 def test_label_file_of_windows(tmp_path):
     path = tmp_path / 'labels.txt'
     path.write_bytes('\r\n'.join(LABELS).encode('utf-8-sig'))
-    assert tool.read_labels(path) == LABELS
+    assert files.read_labels(path) == LABELS
 
 
 # --- commands ---
@@ -599,7 +602,7 @@ def test_what_reverse_can_tell(module, found):
     """Without our meta; a cascade and parallel modules differ in our keys."""
     converted = to_mmaction2(state_dict_of(module), module)[2]
     del converted['meta']
-    assert f'attention {found} in' in str(tool.to_authors(converted)[0])
+    assert f'attention {found} in' in str(official.to_authors(converted)[0])
 
 
 @pytest.mark.slow
@@ -812,7 +815,7 @@ def test_wrong_keys(case, tmp_path, monkeypatch, capsys):
 def test_every_key_counts(edit, error, tsn_cinst):
     source = dict(tsn_cinst)
     edit(source)
-    with pytest.raises(tool.ConversionError, match=error):
+    with pytest.raises(official.ConversionError, match=error):
         to_mmaction2(source, 'CinST')
 
 
@@ -820,15 +823,15 @@ def test_every_key_counts_in_reverse(tsn_cinst):
     state_dict = to_mmaction2(tsn_cinst, 'CinST')[2]['state_dict']
     last = 'backbone.layer4.2.conv2.activate.after_norm.0.gate_c.norm.bias'
     missing = {key: state_dict[key] for key in state_dict if key != last}
-    with pytest.raises(tool.ConversionError, match=f'missing {last}'):
-        tool.to_authors(dict(state_dict=missing))
+    with pytest.raises(official.ConversionError, match=f'missing {last}'):
+        official.to_authors(dict(state_dict=missing))
     for extra in (
         'neck.weight',
         last.replace('conv2', 'conv3'),
         last.replace('after_norm', 'after_conv'),
     ):
-        with pytest.raises(tool.ConversionError, match=f'unknown {extra}'):
-            tool.to_authors(dict(state_dict={**state_dict, extra: torch.zeros(1)}))
+        with pytest.raises(official.ConversionError, match=f'unknown {extra}'):
+            official.to_authors(dict(state_dict={**state_dict, extra: torch.zeros(1)}))
 
 
 def test_parallel_and_cascade_are_not_mixed_up():
@@ -837,8 +840,10 @@ def test_parallel_and_cascade_are_not_mixed_up():
     mixed = edited(
         state_dict, rename=(r'(layer4\.2.*after_norm)\.(\d)\.', r'\1.0.branches.\2.')
     )
-    with pytest.raises(tool.ConversionError, match=r'missing \S*layer1.0\S*branches'):
-        tool.to_authors(dict(state_dict=mixed))
+    with pytest.raises(
+        official.ConversionError, match=r'missing \S*layer1.0\S*branches'
+    ):
+        official.to_authors(dict(state_dict=mixed))
 
 
 def write_truncated(path, zipped, keep):
@@ -919,17 +924,17 @@ def test_nothing_is_left_half_written(error, tmp_path, monkeypatch):
         path.write_bytes(b'half')
         raise error('No space left')
 
-    monkeypatch.setattr(tool.torch, 'save', save)
+    monkeypatch.setattr(files.torch, 'save', save)
     with pytest.raises(
-        SystemExit if error is not KeyboardInterrupt else error, match='No space left'
+        error if error is KeyboardInterrupt else files.FileError, match='No space left'
     ):
-        tool.write_checkpoint(dict(state_dict={}), dst)
+        files.write_checkpoint(dict(state_dict={}), dst)
     assert not list(tmp_path.iterdir())
 
 
 def test_written_only_if_it_loads(tmp_path):
-    with pytest.raises(SystemExit, match='missing keys'):
-        tool.write_checkpoint(
+    with pytest.raises(files.FileError, match='missing keys'):
+        files.write_checkpoint(
             dict(state_dict={}), tmp_path / 'out.pth', nn.Linear(1, 1)
         )
     assert not list(tmp_path.iterdir())
@@ -1030,10 +1035,10 @@ def test_shift_short_stages_needs_the_shift(options):
 
 
 def test_v1_names_in_another_order(tmp_path):
-    names = list_from_file(tool.SHIPPED / 'sthv1.txt')
+    names = list_from_file(SHIPPED / 'sthv1.txt')
     path = tmp_path / 'labels.txt'
     path.write_text(''.join(f'{name}\n' for name in names))
-    assert tool.read_labels(path) == names
+    assert files.read_labels(path) == names
     path.write_text(''.join(f'{name}\n' for name in names[::-1]))
-    with pytest.raises(SystemExit, match='order of the official label file'):
-        tool.read_labels(path)
+    with pytest.raises(files.FileError, match='order of the official label file'):
+        files.read_labels(path)

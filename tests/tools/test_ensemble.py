@@ -6,12 +6,9 @@ from mmaction.evaluation import mean_class_accuracy, top_k_accuracy
 from scipy.stats import binom
 
 from aia_mmaction.evaluation import comparison
+from tools import ensemble as tool
 
-from ..conftest import REPO
 from ..evaluation.test_dumps import make_dump
-
-sys.path.insert(0, str(REPO / 'tools'))
-import ensemble as tool
 
 CLASSES = 8
 

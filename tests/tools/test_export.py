@@ -11,12 +11,10 @@ from torch import nn
 
 from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
 from aia_mmaction.plugins import attention_layers
+from tools import export as tool
 
 from ..backbones.conftest import NETWORKS
 from ..conftest import REPO, samples, scores_of, slow_but
-
-sys.path.insert(0, str(REPO / 'tools'))
-import export as tool
 
 # Each layer in one stage of the network, so that an export is of all four
 EVERY_LAYER = [

@@ -8,14 +8,9 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 
 from aia_mmaction.datasets.example import example_inputs
+from tools import benchmark, complexity, export, visualize_attention
 
 from ..conftest import REPO
-
-sys.path.insert(0, str(REPO / 'tools'))
-import benchmark
-import complexity
-import export
-import visualize_attention
 
 PURE_PYTHON = """
 from mmaction.datasets import (

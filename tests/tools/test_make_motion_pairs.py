@@ -1,16 +1,14 @@
-import sys
-
 import cv2
 import decord
 import numpy as np
 import pytest
 from mmaction.registry import DATASETS, TRANSFORMS
 
-from ..conftest import REPO, labels_of, run
+from aia_mmaction.datasets.preparation.motion_pairs import render
+
+from ..conftest import REPO, call, labels_of
 
 TOOL = REPO / 'tools/data/make_motion_pairs.py'
-sys.path.insert(0, str(TOOL.parent))
-import make_motion_pairs as tool  # noqa: E402
 
 
 def frames_of(path):
@@ -47,7 +45,7 @@ def test_directions_have_the_same_frames():
     """With one seed, a reversed clip is the forward clip backwards."""
     for label in range(0, 8, 2):
         forward, backward = (
-            tool.render(k, 16, 64, np.random.default_rng(3)).astype(float)
+            render(k, 16, 64, np.random.default_rng(3)).astype(float)
             for k in (label, label + 1)
         )
         # the noise differs: standard deviation 8 in each of the two
@@ -61,9 +59,7 @@ def test_single_frames_do_not_tell_the_direction():
     for label in range(0, 8, 2):
         means = []
         for k in (label, label + 1):
-            clips = [
-                tool.render(k, 8, 16, np.random.default_rng(s)) for s in range(100)
-            ]
+            clips = [render(k, 8, 16, np.random.default_rng(s)) for s in range(100)]
             means.append(np.stack(clips).mean(axis=(0, 1)))
         # means of 800 frames, over which the noise is 8 / sqrt(800)
         assert np.abs(means[0] - means[1]).max() < 3, label
@@ -97,13 +93,13 @@ def test_every_frame_is_coded_by_itself(motion_pairs):
 
 def test_can_be_run_again(tmp_path):
     args = ('--num-train', 8, '--num-test', 8, '--size', 32)
-    run(sys.executable, TOOL, tmp_path, *args, cwd=tmp_path)
+    call(TOOL, tmp_path, *args, cwd=tmp_path)
     video = tmp_path / 'videos/train/00003.avi'
     before = frames_of(video)
     # interrupted: the list is written last
     (tmp_path / 'motion_pairs_train_list_videos.txt').unlink()
     video.unlink()
-    out = run(sys.executable, TOOL, tmp_path, *args, cwd=tmp_path)
+    out = call(TOOL, tmp_path, *args, cwd=tmp_path)
     assert 'motion_pairs_test_list_videos.txt is there' in out
     assert np.array_equal(frames_of(video), before)
 
@@ -116,15 +112,13 @@ def test_can_be_run_again(tmp_path):
     ],
 )
 def test_bad_arguments(args, error, tmp_path):
-    out = run(sys.executable, TOOL, tmp_path / 'x', *args, cwd=tmp_path, check=False)
+    out = call(TOOL, tmp_path / 'x', *args, cwd=tmp_path, check=False)
     assert error in out and 'Traceback' not in out
     assert not (tmp_path / 'x').exists()
 
 
 def test_other_size_than_before(tmp_path):
     args = ('--num-train', 8, '--num-test', 8, '--size', 32)
-    run(sys.executable, TOOL, tmp_path, *args, cwd=tmp_path)
-    out = run(
-        sys.executable, TOOL, tmp_path, '--num-train', 16, cwd=tmp_path, check=False
-    )
+    call(TOOL, tmp_path, *args, cwd=tmp_path)
+    out = call(TOOL, tmp_path, '--num-train', 16, cwd=tmp_path, check=False)
     assert 'expected 16 videos, got 8' in out

@@ -12,14 +12,13 @@ import zipfile
 
 import pytest
 
+from aia_mmaction.datasets.preparation import archives, checking
+from tools.data import prepare as tool
+
 from ..benchmarks import NUM_FRAMES, write_frames, write_video
 from ..conftest import REPO, run, slow_but
 
 TOOL = REPO / 'tools/data/prepare.py'
-sys.path.insert(0, str(TOOL.parent))
-import archives  # noqa: E402
-import checking  # noqa: E402
-import prepare as tool  # noqa: E402
 
 V1_LABELS = [
     'Pushing something from left to right',

@@ -10,10 +10,9 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
 
-from ..conftest import REPO, run
+from tools import visualize_attention as tool
 
-sys.path.insert(0, str(REPO / 'tools'))
-import visualize_attention as tool
+from ..conftest import REPO, run
 
 CONFIGS = REPO / 'configs'
 AIA = CONFIGS / 'tsn_r18_cinst_motion-pairs.py'

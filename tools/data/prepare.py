@@ -25,21 +25,14 @@ Examples:
 import argparse
 import os
 import sys
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import annotations
-from annotations import AnnotationError
-from archives import ArchiveError, unpack
-from checking import check, check_frames, check_video
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from aia_mmaction.utils.files import write_text
-
-BENCHMARKS = ('sthv1', 'sthv2', 'jester', 'diving48', 'egtea')
-OF_FRAMES = ('sthv1', 'jester')  # published as folders of pictures
+from aia_mmaction.datasets.preparation import (
+    BENCHMARKS,
+    AnnotationError,
+    ArchiveError,
+    prepare,
+)
 
 
 def parse_args():
@@ -74,125 +67,6 @@ def parse_args():
         help='processes that check. Default: one per core',
     )
     return parser.parse_args()
-
-
-def link_media(benchmark, names, source, target):
-    """Link the folder that the names are relative to into the target."""
-    link = target / ('rawframes' if benchmark in OF_FRAMES else 'videos')
-    if link.exists():
-        return link
-    # A few may be missing: where most of the first hundred are, is the folder.
-    probes = {PurePosixPath(name).name: name for name in names[:100]}
-    folders = {}
-    for top in (source, target / 'unpacked'):
-        for folder, below, files in os.walk(top):
-            found = probes.keys() & {*below, *files}
-            for name in found:
-                depth = len(PurePosixPath(probes[name]).parts)
-                root = (Path(folder) / name).parents[depth - 1]
-                if root / probes[name] == Path(folder) / name:
-                    folders[root] = folders.get(root, 0) + 1
-            if found:
-                below.clear()  # there may be millions of frames
-    if not folders:
-        raise FileNotFoundError(
-            f'Expected the videos or their archives in {source}, got no '
-            f'{names[0]} there or below. Give the folder that you downloaded '
-            'them to.'
-        )
-    link.unlink(missing_ok=True)  # a link to what is gone
-    link.symlink_to(max(folders, key=folders.get).resolve())
-    return link
-
-
-def check_names(names):
-    """Names come from a download and end in paths and lists."""
-    for name in names:
-        if (
-            PurePosixPath(name).is_absolute()
-            or '..' in name.split('/')
-            or len(name.split()) != 1
-        ):
-            raise AnnotationError(
-                'Expected names of videos without spaces and "..", got '
-                f'{name!r}. Do not trust this file.'
-            )
-
-
-def list_line(benchmark, name, frames, number):
-    parts = [name]
-    if benchmark in OF_FRAMES:
-        parts.append(frames)
-    if number is not None:
-        parts.append(number)
-    return ' '.join(map(str, parts)) + '\n'
-
-
-def prepare(benchmark, source, target, num_workers, **options):
-    """Make the lists; ``options`` are those of the reader of the annotations."""
-    read = partial(getattr(annotations, benchmark), **options)
-    if not source.is_dir():
-        raise FileNotFoundError(
-            f'Expected a folder with the download, got {source}. Check the path.'
-        )
-    target.mkdir(parents=True, exist_ok=True)
-    unpack(source, target / 'unpacked')
-    try:
-        found = read(source)
-    except AnnotationError:
-        if not (target / 'unpacked').exists():
-            raise
-        found = read(target / 'unpacked')
-    names = list(dict.fromkeys(n for s in found.splits for n in s.videos))
-    check_names(names)
-    media = link_media(benchmark, names, source, target)
-    function = check_frames if benchmark in OF_FRAMES else check_video
-    checked = check(media, names, function, target / '.checked.jsonl', num_workers)
-
-    write_text(target / 'labels.txt', '\n'.join(found.labels) + '\n')
-    broken = {n: checked[n].reason for n in names if checked[n].reason}
-    write_text(
-        target / 'unreadable.txt',
-        ''.join(f'{n}: {reason}\n' for n, reason in broken.items()),
-    )
-    table = Table('list', 'videos', 'unreadable', 'published', box=box.SIMPLE)
-    for split in found.splits:
-        good = {n: k for n, k in split.videos.items() if n not in broken}
-        write_text(
-            target / split.list_file,
-            ''.join(
-                list_line(benchmark, n, checked[n].frames, k) for n, k in good.items()
-            ),
-        )
-        table.add_row(
-            split.list_file,
-            f'{len(good):,}',
-            f'{len(split.videos) - len(good):,}',
-            f'{split.published:,}' if split.published else '',
-        )
-    if found.published:
-        table.add_row(
-            'all different videos',
-            f'{len(names) - len(broken):,}',
-            f'{len(broken):,}',
-            f'{found.published:,}',
-        )
-    Console().print(table)
-    if broken:
-        print(
-            f'{len(broken):,} unreadable videos are left out; see '
-            f'{target / "unreadable.txt"}.'
-        )
-    if len(broken) == len(names):
-        raise FileNotFoundError(
-            f'Expected videos in {media}, got none that can be read; the '
-            f'first one: {next(iter(broken.items()))}.'
-        )
-    if options.get('label_order') == 'sorted' and benchmark != 'sthv2':
-        print(
-            'The classes are sorted: in the config, set '
-            f"dict(type='FlipByLabelName', labels='{target}/labels.txt')."
-        )
 
 
 def main():

@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Callable, Dict, Iterable, NamedTuple, Optional
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from rich.progress import Progress
 
@@ -17,6 +17,8 @@ CHUNK = 64  # videos that one task checks
 
 
 class Checked(NamedTuple):
+    """What was found out about a video or a folder of frames."""
+
     frames: int
     reason: Optional[str]  # why it cannot be used
 
@@ -87,7 +89,8 @@ def check(
         num_workers (int): Processes.
     """
     known = _read(journal)
-    results, todo = {}, []
+    results: Dict[str, Checked] = {}
+    todo = []
     for name in names:
         stamp = _stamp(root / name)
         if stamp is not None and name in known and known[name][0] == stamp:
@@ -105,11 +108,13 @@ def check(
     return results
 
 
-def _run(root, names, function, num_workers):
-    """Yield ``name, Checked``; survive decoders that crash or hang."""
-    names = iter(names)
+def _run(
+    root: Path, names: List[str], function: Callable[[Path], int], num_workers: int
+) -> Iterator[Tuple[str, Checked]]:
+    """Survive decoders that crash or hang."""
+    remaining = iter(names)
     while True:
-        batch = list(islice(names, CHUNK * num_workers))
+        batch = list(islice(remaining, CHUNK * num_workers))
         if not batch:
             return
         try:
@@ -123,7 +128,9 @@ def _run(root, names, function, num_workers):
                     yield name, Checked(0, 'the decoder crashes or hangs')
 
 
-def _pool(root, names, function, num_workers):
+def _pool(
+    root: Path, names: List[str], function: Callable[[Path], int], num_workers: int
+) -> Iterator[Tuple[str, Checked]]:
     with ProcessPoolExecutor(num_workers) as pool:
         futures = {
             pool.submit(_check_one, function, root / name): name for name in names
@@ -151,7 +158,7 @@ def _check(function: Callable[[Path], int], path: Path) -> Checked:
         return Checked(0, lines[0] if lines else type(error).__name__)
 
 
-def _read(journal: Path) -> Dict[str, tuple]:
+def _read(journal: Path) -> Dict[str, Tuple[List[int], Checked]]:
     known = {}
     if journal.exists():
         for line in journal.read_text(encoding='utf-8').splitlines():
@@ -163,7 +170,7 @@ def _read(journal: Path) -> Dict[str, tuple]:
     return known
 
 
-def _stamp(path: Path) -> Optional[list]:
+def _stamp(path: Path) -> Optional[List[int]]:
     try:
         stat = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What demo.py and ablation.py share: networks trained on the motion pairs.
+"""Networks trained on the motion pairs, by `mim train` and `mim test`.
 
 What an earlier run finished is not done again; an interrupted training
 resumes.
@@ -12,47 +12,50 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import mmaction
 import numpy as np
 import torch
+from torch import Tensor
 
 import aia_mmaction
 from aia_mmaction.evaluation.dumps import load_dump
 from aia_mmaction.utils.files import as_command, write_text
 
-REPO = Path(__file__).resolve().parent.parent
 
-
-def parse_args(description, work_dir, add_arguments=lambda parser: None):
-    """The arguments that both tools have, and those of one of them."""
-    parser = argparse.ArgumentParser(
+def parser(description: str, work_dir: str) -> argparse.ArgumentParser:
+    """The arguments of every tool that trains on the motion pairs."""
+    shared = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_arguments(parser)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument('--work-dir', type=Path, default=Path(work_dir))
-    parser.add_argument(
+    shared.add_argument('--seeds', type=int, nargs='+', default=[0])
+    shared.add_argument('--work-dir', type=Path, default=Path(work_dir))
+    shared.add_argument(
         '--dataset-args',
         nargs=argparse.REMAINDER,
         default=[],
         help='everything after it goes to make_motion_pairs.py',
     )
-    parser.add_argument(
+    shared.add_argument(
         '--cfg-options', nargs='+', default=[], help='passed to mim train and mim test'
     )
-    return parser.parse_args()
+    return shared
 
 
-def run(*command):
+def run(*command: Any) -> None:
     """Run a command that shows its own progress."""
     print(f'\n$ {as_command(*command)}', flush=True)
     if subprocess.call([str(part) for part in command]):
         raise SystemExit(f'The command failed: {as_command(*command)}')
 
 
-def prepare(args):
+def prepare(args: argparse.Namespace, script: Path) -> List[str]:
     """Render the dataset.
+
+    Args:
+        args (Namespace): Of :func:`parser`.
+        script (Path): make_motion_pairs.py.
 
     Returns:
         list[str]: The names of its classes.
@@ -63,7 +66,7 @@ def prepare(args):
     )
     run(
         sys.executable,
-        REPO / 'tools/data/make_motion_pairs.py',
+        script,
         'data/motion_pairs',
         *args.dataset_args,
     )
@@ -72,7 +75,7 @@ def prepare(args):
     )
 
 
-def _check_settings(work_dir, settings):
+def _check_settings(work_dir: Path, settings: Dict[str, Any]) -> None:
     """Results of other settings must not be taken for results of these."""
     path = work_dir / 'settings.json'
     if path.exists():
@@ -83,10 +86,12 @@ def _check_settings(work_dir, settings):
                 f'{found}. Choose another --work-dir, or delete this one.'
             )
     work_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings), encoding='utf-8')
+    write_text(path, json.dumps(settings))
 
 
-def train_and_test(config, work_dir, seed, cfg_options):
+def train_and_test(
+    config: Path, work_dir: Path, seed: int, cfg_options: Sequence[str]
+) -> Tuple[Tensor, Tensor]:
     """Train and test one network.
 
     Returns:
@@ -128,10 +133,11 @@ def train_and_test(config, work_dir, seed, cfg_options):
         )
         os.replace(draft, dump)
     predictions = load_dump(dump)
+    assert predictions.labels is not None  # the lists have them
     return predictions.scores, predictions.labels
 
 
-def accuracies(scores, labels):
+def accuracies(scores: Tensor, labels: Tensor) -> Dict[str, float]:
     """Top-1, and pair accuracy: the motion is right, direction ignored."""
     predicted = scores.argmax(dim=1)
     return {
@@ -140,20 +146,23 @@ def accuracies(scores, labels):
     }
 
 
-def percent(runs, key):
+def percent(runs: Sequence[Dict[str, float]], key: str) -> str:
     """An accuracy as a cell of a table: the mean and each seed's."""
     values = [100 * run[key] for run in runs]
     each = ', '.join(f'{value:.1f}' for value in values)
     return each if len(values) == 1 else f'{np.mean(values):.1f} ({each})'
 
 
-def table(header, rows):
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table."""
-    lines = [header, ['---'] * len(header), *rows]
+    rule = ['---' for _ in header]
+    lines = [header, rule, *rows]
     return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
 
 
-def write_report(path, paragraphs, args, started):
+def write_report(
+    path: Path, paragraphs: Sequence[str], args: argparse.Namespace, started: float
+) -> None:
     """Write a report and say how it was made."""
     paragraphs = [
         *paragraphs,

@@ -24,6 +24,8 @@ class Split(NamedTuple):
 
 
 class Annotations(NamedTuple):
+    """All that the owners say of a benchmark's videos."""
+
     labels: List[str]  # in the order of the class numbers
     splits: List[Split]
     published: Optional[int] = None  # different videos of all splits together
@@ -49,7 +51,7 @@ def _of_csv(
     splits = []
     for split, count in counts.items():
         path = _find(source, f'*{prefix}-{split}.csv')
-        videos = {}
+        videos: Dict[str, Optional[int]] = {}
         for i, row in enumerate(_csv(path), 1):
             expected = 1 if split == 'test' else 2
             if len(row) != expected or not row[0].isdigit():
@@ -62,7 +64,7 @@ def _of_csv(
         name = dict(validation='val').get(split, split)
         list_file = f'{benchmark}_{name}_list_rawframes.txt'
         splits.append(Split(list_file, videos, count))
-    return Annotations(sorted(numbers, key=numbers.get), splits)
+    return Annotations(sorted(numbers, key=lambda label: numbers[label]), splits)
 
 
 def sthv2(
@@ -75,20 +77,20 @@ def sthv2(
     """
     path = _find(source, '*labels.json')
     found = _json(path, dict)
-    labels = {str(number): name for name, number in found.items()}
-    if labels.keys() != {str(i) for i in range(len(found))}:
+    by_number = {str(number): name for name, number in found.items()}
+    if by_number.keys() != {str(i) for i in range(len(found))}:
         raise AnnotationError(
             f'{path}: expected names with the numbers 0 to {len(found) - 1}, '
-            f'got {sorted(labels)}. Download it again.'
+            f'got {sorted(by_number)}. Download it again.'
         )
-    labels = [labels[str(i)] for i in range(len(found))]
+    labels = [by_number[str(i)] for i in range(len(found))]
     numbers = _numbers(labels, label_order)
     counts = dict(train=168913, validation=24777, test=27157)
     splits = []
     for split, count in counts.items():
         path = _find(source, f'*{split}.json')
         answers = _answers(source) if split == 'test' and with_test_labels else {}
-        videos = {}
+        videos: Dict[str, Optional[int]] = {}
         for entry in _json(path, list):
             video = _text_field(entry, 'id', path)
             label = answers.get(video)
@@ -102,7 +104,7 @@ def sthv2(
             _add(videos, f'{video}.webm', label, numbers, path)
         name = dict(validation='val').get(split, split)
         splits.append(Split(f'sthv2_{name}_list_videos.txt', videos, count))
-    return Annotations(sorted(numbers, key=numbers.get), splits)
+    return Annotations(sorted(numbers, key=lambda label: numbers[label]), splits)
 
 
 def _answers(source: Path) -> Dict[str, str]:
@@ -134,7 +136,7 @@ def diving48(source: Path) -> Annotations:
     splits = []
     for split, name, count in (('train', 'train', 15027), ('test', 'val', 1970)):
         path = _find(source, f'Diving48_V2_{split}.json')
-        videos = {}
+        videos: Dict[str, Optional[int]] = {}
         for entry in _json(path, list):
             number = _field(entry, 'label', path)
             _check_number(number, labels, path)
@@ -161,18 +163,18 @@ def egtea(source: Path) -> Annotations:
     for fold in (1, 2, 3):
         for split in ('train', 'test'):
             path = _find(source, f'{split}_split{fold}.txt')
-            videos = {}
+            videos: Dict[str, Optional[int]] = {}
             for line in _lines(path):
                 parts = line.split()
                 if len(parts) < 2 or not parts[1].isdigit():
                     raise AnnotationError(
                         f'{path}: expected "clip action verb noun", got {line!r}.'
                     )
-                number = int(parts[1]) - 1
-                _check_number(number, labels, path)
+                label = int(parts[1]) - 1
+                _check_number(label, labels, path)
                 # OP01-R01-PastaSalad-66680-... lies in OP01-R01-PastaSalad.
                 folder = '-'.join(parts[0].split('-')[:3])
-                videos[f'{folder}/{parts[0]}.mp4'] = number
+                videos[f'{folder}/{parts[0]}.mp4'] = label
             splits.append(Split(f'egtea_{split}_split_{fold}_videos.txt', videos, None))
     return Annotations(labels, splits, published=10321)
 

@@ -5,8 +5,9 @@ import re
 import shutil
 import tarfile
 import zipfile
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 from rich.progress import wrap_file
 
@@ -40,7 +41,7 @@ def unpack(source: Path, target: Path) -> None:
 
 
 def _find(folder: Path) -> Dict[str, List[Path]]:
-    found = {}
+    found: Dict[str, List[Path]] = {}
     for path in sorted(folder.glob('*')):
         part = PART.match(path.name)
         if (part or path.name.endswith(ARCHIVES)) and path.is_file():
@@ -55,9 +56,9 @@ def _unpack(name: str, parts: List[Path], target: Path) -> None:
         else:
             _unpack_tar(name, parts, target)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        what = f'{parts[0]} and its parts' if len(parts) > 1 else parts[0]
         raise ArchiveError(
-            f'{parts[0]}{" and its parts" * (len(parts) > 1)}: expected a '
-            f'whole archive, got {error!r}. Download it again.'
+            f'{what}: expected a whole archive, got {error!r}. Download it again.'
         ) from error
 
 
@@ -103,19 +104,20 @@ class _Parts(io.RawIOBase):
     """Files one behind the other, as one to read from."""
 
     def __init__(self, paths: List[Path]) -> None:
-        self._files: Iterator[BinaryIO] = (open(path, 'rb') for path in paths)
+        self._files: Iterator[BufferedIOBase] = (open(path, 'rb') for path in paths)
         self._file = next(self._files)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         count = self._file.readinto(buffer)
         while not count and buffer:
             self._file.close()
-            self._file = next(self._files, None)
-            if self._file is None:
+            following = next(self._files, None)
+            if following is None:
                 self._file = io.BytesIO()
                 return 0
+            self._file = following
             count = self._file.readinto(buffer)
         return count

@@ -1,0 +1,123 @@
+"""Tables and pictures of what was measured, and on what machine."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Sequence
+
+import torch
+from mmengine.utils.dl_utils import collect_env
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from aia_mmaction import __version__
+
+from .networks import Row
+from .timing import Setting
+
+
+def environment(setting: Setting) -> Dict[str, Any]:
+    """The machine and the versions, without the paths of collect_env."""
+    env = collect_env()
+    keys = [k for k in env if k.startswith('GPU ')]
+    keys += ['Python', 'PyTorch', 'CUDA available']
+    found = {key: str(env[key]) for key in keys if key in env}
+    return dict(
+        found,
+        cpu=_cpu(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        vectors=torch.backends.cpu.get_cpu_capability(),
+        aia_mmaction=__version__,
+        device=str(setting.device),
+        amp=str(setting.dtype),
+        channels_last=setting.channels_last,
+        repeats=setting.repeats,
+    )
+
+
+def _cpu() -> str:
+    path = Path('/proc/cpuinfo')
+    if path.exists():
+        for line in path.read_text(encoding='utf-8').splitlines():
+            name, _, value = line.partition(':')
+            if name.strip() == 'model name':
+                return value.strip()
+    return 'unknown'
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """Markdown; a metric's ratio stands in brackets behind it."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    ratios = {c for c in columns if c.endswith(' ratio')}
+    table = Table(*(c for c in columns if c not in ratios), box=box.MARKDOWN)
+    for row in rows:
+        cells = []
+        for column in columns:
+            if column in ratios:
+                continue
+            value = row.get(column, '')
+            cell = f'{value:.2f}' if isinstance(value, float) else value
+            ratio = row.get(column.rpartition(' (')[0] + ' ratio')
+            cells.append(cell if ratio is None else f'{cell} (×{ratio:.2f})')
+        table.add_row(*cells)
+    Console(width=1000).print(table, end='')
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Bars of the ratios to the plain network.
+
+    Raises:
+        ValueError: If there are none, as of single layers.
+    """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    metrics = list(
+        dict.fromkeys(k for row in rows for k in row if k.endswith(' ratio'))
+    )
+    if not metrics:
+        raise ValueError(
+            '--plot: expected ratios to the plain network, got '
+            'layers alone. Use it with network or scaling.'
+        )
+    groups = list(dict.fromkeys((r['config'], r['input']) for r in rows))
+    variants = [v for v in dict.fromkeys(r['variant'] for r in rows) if v != 'plain']
+    figure, axes = pyplot.subplots(
+        1,
+        len(metrics),
+        squeeze=False,
+        layout='constrained',
+        figsize=(4 * len(metrics), 1.5 + 0.3 * len(groups) * len(variants)),
+    )
+    height = 0.8 / len(variants)
+    for axis, metric in zip(axes[0], metrics):
+        for i, variant in enumerate(variants):
+            values = {
+                (r['config'], r['input']): r[metric]
+                for r in rows
+                if r['variant'] == variant
+            }
+            bars = axis.barh(
+                [n + i * height for n in range(len(groups))],
+                [values[group] for group in groups],
+                height,
+                label=variant,
+            )
+            axis.bar_label(bars, fmt='×%.2f', padding=2, fontsize=8)
+        axis.axvline(1, color='black', linewidth=1)
+        axis.set_yticks(
+            [n + 0.4 - height / 2 for n in range(len(groups))],
+            [f'{c}\n{s}' for c, s in groups]
+            if axis is axes[0, 0]
+            else [''] * len(groups),
+            fontsize=8,
+        )
+        axis.set_title(metric.replace(' ratio', ', plain = 1'), fontsize=10)
+        axis.margins(x=0.15)
+        axis.invert_yaxis()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside upper center', ncols=len(labels))
+    figure.savefig(path, dpi=120)
