@@ -10,6 +10,7 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
 
+from aia_mmaction.visualization import video as on_video
 from tools import visualize_attention as tool
 
 from ..conftest import REPO, run
@@ -158,7 +159,7 @@ def test_frames_and_shift(monkeypatch, tmp_path):
 def test_three_dimensional_network_of_several_views(monkeypatch, video, tmp_path):
     config = CONFIGS / 'r2plus1d_r34_cinst_kinetics400.py'
     monkeypatch.setattr(
-        tool, 'middle', lambda views: seen.append(len(views)) or views[0]
+        on_video, 'middle', lambda views: seen.append(len(views)) or views[0]
     )
     seen = []
     types = [t['type'] for t in Config.fromfile(config).test_pipeline]
