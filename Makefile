@@ -16,7 +16,7 @@ $(VENV)/.ready: setup.py pyproject.toml Makefile requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip setuptools
 	$(PIP) torch
-	$(PIP) --no-build-isolation -e '.[mmcv-lite,mim,video,tests,lint]'
+	$(PIP) --no-build-isolation -e '.[mmcv-lite,mim,cpu,video,tests,lint]'
 	$(BIN)/python -m aia_mmaction.doctor --fix
 	touch $@
 

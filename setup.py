@@ -70,6 +70,8 @@ setup(
     extras_require={
         'mmcv-lite': ['mmcv-lite>=2.0.1,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
+        # The fast path on CPUs
+        'cpu': ['numba>=0.57'],
         # Reads what decord does not, or not in order.
         'video': ['av>=15'],
         'onnx': ['onnx', 'onnxruntime'],

@@ -150,6 +150,9 @@ def _check(code, expected_to_work, printed):
 
 
 # The versions that setup.py allows, beyond the newest
+needs_numba = pytest.mark.skipif(
+    find_spec('numba') is None, reason="needs the extra cpu: pip install '.[cpu]'"
+)
 needs_fast_paths = pytest.mark.skipif(
     not hasattr(torch.library, 'custom_op'),
     reason='torch < 2.4 has the reference path only',

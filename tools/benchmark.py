@@ -10,7 +10,7 @@ Examples:
     # networks: inference, training step, bytes kept, peak memory, bytes left
     python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py
     python tools/benchmark.py network configs/tsn_r50_cinst_sthv1.py \
-        configs/tsm_r50_cinst_sthv1_16f.py --impl auto compiled \
+        configs/tsm_r50_cinst_sthv1_16f.py --impl auto fused \
         --json cpu.json --plot cpu.png
     # on a GPU, as it is trained
     python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py \
@@ -42,7 +42,7 @@ from aia_mmaction.benchmarking.report import environment, plot, print_table
 from aia_mmaction.benchmarking.timing import Setting, keep_freed_memory
 from aia_mmaction.utils.files import config_file, write_text
 
-IMPLS = ('auto', 'reference', 'fused', 'compiled', 'triton')
+IMPLS = ('auto', 'reference', 'fused', 'numba', 'triton')
 DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16)
 
 

@@ -43,7 +43,7 @@ class ContextAttention(nn.Module):
         norm_cfg (dict): Config of the gates' norm over one channel.
             Defaults to ``dict(type='BN3d')``.
         impl (str): What computes it: ``'reference'``, ``'fused'``,
-            ``'compiled'``, ``'triton'``, or ``'auto'`` for the fastest that
+            ``'numba'``, ``'triton'``, or ``'auto'`` for the fastest that
             can (:mod:`aia_mmaction.ops.dispatch`). The environment variable
             ``AIA_MMACTION_IMPL`` replaces it. Defaults to ``'auto'``.
     """

@@ -1,5 +1,7 @@
 """Functions that compute the attention; nothing here imports OpenMMLab."""
 
+# It remembers which process imported it.
+from . import process
 from .dispatch import choose, has_hooks, impl, is_compiling, requested_impl
 from .functional import attention
 from .reference import AXES, LAYERS, GateAxes, context_gate
@@ -14,5 +16,6 @@ __all__ = [
     'has_hooks',
     'impl',
     'is_compiling',
+    'process',
     'requested_impl',
 ]

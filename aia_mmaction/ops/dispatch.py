@@ -5,7 +5,7 @@ a path asked for by name runs or raises.
 """
 
 import os
-import shutil
+import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
@@ -17,11 +17,11 @@ from . import self_check
 from .clips import to_clips
 from .parameters import uses_batch_stats
 from .reference import GateAxes
-from .specification import TRITON_GATES
+from .specification import KERNEL_GATES, MAX_SIZE
 
 IMPL_VARIABLE = 'AIA_MMACTION_IMPL'
 # In the order in which 'auto' tries them
-PATHS = ('triton', 'compiled', 'fused', 'reference')
+PATHS = ('triton', 'numba', 'fused', 'reference')
 
 # The only convolution that the fast paths compute
 _CONV = dict(
@@ -38,7 +38,7 @@ _CONV = dict(
 _HAS_TRITON = find_spec('triton') is not None
 _TRITON_DEVICES = ('cuda',)  # on which 'auto' takes it
 _INTERPRETS_TRITON = os.environ.get('TRITON_INTERPRET') == '1'
-_HAS_COMPILER = shutil.which(os.environ.get('CXX', 'g++')) is not None
+_HAS_NUMBA = find_spec('numba') is not None
 
 
 _forced: Optional[str] = None  # by the innermost `with impl(...)`
@@ -74,6 +74,14 @@ def requested_impl(impl: str) -> str:
         ValueError: If there is no such path.
     """
     name = os.environ.get(IMPL_VARIABLE) or impl
+    if name == 'compiled':
+        warnings.warn(
+            "impl='compiled' went away in 0.2: 'auto', which is faster on CPUs with "
+            'numba and compiles nothing for each shape, takes its place.',
+            FutureWarning,
+            stacklevel=3,
+        )
+        return 'auto'
     if name not in ('auto', *PATHS):
         source = IMPL_VARIABLE if os.environ.get(IMPL_VARIABLE) else 'impl'
         raise ValueError(f'{source}: expected auto, {", ".join(PATHS)}, got {name!r}.')
@@ -136,14 +144,19 @@ def _why_not(path: str, x: Tensor, axes: GateAxes) -> Optional[str]:
             return 'Triton is not installed'
         if x.device.type != 'cuda' and not _INTERPRETS_TRITON:
             return f'x is on {x.device.type}, and Triton is for CUDA'
+    if path == 'numba':
+        if not _HAS_NUMBA:
+            return 'numba is not installed: pip install numba'
+        if x.device.type != 'cpu':
+            return f'x is on {x.device.type}, and numba is for CPUs'
+        if max(x.shape) > MAX_SIZE:
+            return f'x has an axis of more than {MAX_SIZE}'
+    if path in ('triton', 'numba'):
         if x.dtype == torch.float64:
             return 'x is float64'
-        if not set(axes) <= TRITON_GATES:
+        if not set(axes) <= KERNEL_GATES:
             got = ' and '.join(filter(None, axes))
             return f'the kernels know C and THW gates, and not {got}'
-    if path == 'compiled' and not torch.compiler.is_compiling():
-        if x.device.type == 'cpu' and not _HAS_COMPILER:
-            return 'there is no C++ compiler, e.g. g++'
     return None
 
 
@@ -198,11 +211,6 @@ def _why_not_automatic(path: str, x: Tensor) -> Optional[str]:
         if x.device.type not in _TRITON_DEVICES:
             return "Triton's interpreter is slow"
         return self_check.why_not(x)
-    if path == 'compiled' and not torch.compiler.is_compiling():
-        return (
-            'it takes seconds to compile for each shape, so only by name '
-            'or in a model that is compiled'
-        )
     return None
 
 

@@ -33,7 +33,7 @@ from typing import Iterable, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .parameters import Parameters, Saved, argmax_type, float_type, new_saved
+from .parameters import Parameters, Saved, float_type
 from .recompute import restore
 from .reference import AXES
 from .specification import Specification
@@ -64,7 +64,8 @@ def forward(
     gates = _gates(x, parameters, spec, backward)
     out = _weigh(x, gates[len(spec.inner) :], relu=spec.relu)
     stats = torch.stack([g.stats for g in gates])
-    return out, stats, _save(gates) if backward else new_saved(x)
+    saved = _save(gates) if backward else new_saved(x, spec, False)
+    return out, stats, saved
 
 
 def forward_inplace(x: Tensor, parameters: Parameters, spec: Specification) -> Tensor:
@@ -135,6 +136,17 @@ def backward(
     )
 
 
+def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
+    """What :func:`forward` saves, uninitialised."""
+    size = 0
+    if backward:
+        size = sum(x.numel() // x.shape[AXES[axis][0]] for axis in spec.axes.all)
+    return Saved(
+        x.new_empty(3 * size, dtype=float_type(x)),
+        x.new_empty(size, dtype=_argmax_type(x)),
+    )
+
+
 class _GateParameters(NamedTuple):
     axis: str
     share: float  # of the mean of the gates it is one of
@@ -190,6 +202,11 @@ def _parameters(
     ]
 
 
+def _argmax_type(x: Tensor) -> torch.dtype:
+    """The smallest integers that an axis needs."""
+    return torch.uint8 if max(x.shape) <= 2**8 else torch.int32
+
+
 def _slope_and_offset(
     scale: Tensor, shift: Tensor, stats: Tensor, eps: float
 ) -> Tuple[Tensor, Tensor]:
@@ -204,7 +221,7 @@ def _gates(
 ) -> List[_Gate]:
     of_gates = _parameters(x, parameters, spec)
     narrow = x.shape[-1] < FLOATS_IN_VECTOR <= x.shape[1]
-    if narrow and x.is_cpu and not torch.compiler.is_compiling():
+    if narrow and x.is_cpu:
         # Channels make the longer rows, of which there are vectors.
         x = x.contiguous(memory_format=torch.channels_last_3d)
     inner = [_gate(x, p, backward) for p in of_gates[: len(spec.inner)]]
@@ -295,12 +312,9 @@ def _pool(
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """Maximum and mean along an axis, as a volume of two channels."""
     dim = AXES[axis][0]
-    if torch.compiler.is_compiling():
-        maximum, mean, argmax = _pool_compiled(x, dim, dtype, with_argmax)
-    else:
-        maximum, mean, argmax = _pool_eager(x, dim, dtype, with_argmax)
+    maximum, mean, argmax = _pool_map(x, dim, dtype, with_argmax)
     if argmax is not None:
-        argmax = _to_volume(argmax, axis).to(argmax_type(x))
+        argmax = _to_volume(argmax, axis).to(_argmax_type(x))
     # 2 x map -> [N, 2, D1, D2, D3]
     pooled = [_to_volume(t.to(dtype), axis) for t in (maximum, mean)]
     return torch.cat(pooled, dim=1), argmax
@@ -309,22 +323,7 @@ def _pool(
 _Pools = Tuple[Tensor, Tensor, Optional[Tensor]]
 
 
-def _pool_compiled(
-    x: Tensor, dim: int, dtype: torch.dtype, with_argmax: bool
-) -> _Pools:
-    mean = x.mean(dim, keepdim=True, dtype=dtype)
-    if not with_argmax:
-        return x.amax(dim, keepdim=True), mean, None
-    # The compiler makes no vectors of max() with indices, nor of whole
-    # numbers; the first of equal maxima is what max() takes, too. It does not
-    # round what it does not write down, but the maximum it does.
-    x = x.to(dtype)
-    maximum = x.amax(dim, keepdim=True)
-    argmax = torch.where(x == maximum, _along(x, dim), x.shape[dim])
-    return maximum, mean, argmax.amin(dim, keepdim=True)
-
-
-def _pool_eager(x: Tensor, dim: int, dtype: torch.dtype, with_argmax: bool) -> _Pools:
+def _pool_map(x: Tensor, dim: int, dtype: torch.dtype, with_argmax: bool) -> _Pools:
     # PyTorch writes a result in the order of the axes, whatever that of x in
     # memory, and is slow where they differ.
     order = sorted(range(x.dim()), key=x.stride, reverse=True)
@@ -362,12 +361,7 @@ def _unpool(into: Tensor, grads: List[_Grads], gates: List[_Gate]) -> Tensor:
         into += mean / into.shape[dim]
         assert gate.argmax is not None
         argmax = _from_volume(gate.argmax, axis)
-        if torch.compiler.is_compiling():
-            # A comparison fuses with its neighbours; a scatter does not.
-            here = _along(into, dim) == argmax.to(torch.float32)
-            into += torch.where(here, maximum, 0)
-        else:
-            into.scatter_add_(dim, argmax.long(), maximum)
+        into.scatter_add_(dim, argmax.long(), maximum)
     return into
 
 
@@ -379,10 +373,6 @@ def _weigh(
     factors = [
         _from_volume(g.gate, g.parameters.axis) * g.parameters.share for g in gates
     ]
-    if torch.compiler.is_compiling():
-        product = (x * reduce(torch.add, factors)).to(x.dtype)
-        product = product.relu() if relu else product
-        return product if out is None else out.copy_(product)
     if out is None:
         out = torch.empty_like(x)
     # Slice by slice, the mean of the gates stays in the cache.
@@ -396,12 +386,6 @@ def _weigh(
         if relu:
             into.relu_()
     return out
-
-
-def _along(x: Tensor, dim: int) -> Tensor:
-    """0, 1, ... along ``dim``, of size 1 along the others."""
-    shape = [-1 if d == dim else 1 for d in range(x.dim())]
-    return torch.arange(x.shape[dim], dtype=torch.float32, device=x.device).view(shape)
 
 
 def _to_volume(x: Tensor, axis: str) -> Tensor:

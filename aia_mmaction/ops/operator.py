@@ -5,8 +5,9 @@ need not look into it. Its backward pass is a second operator. From the forward
 pass it needs the input (see :mod:`.recompute`), the weights, and what the path
 saves that is small.
 
-A *path* is a module (``fused``, ``compiled``, ``triton``) with the functions
-``forward``, ``forward_inplace`` and ``backward``; :mod:`.fused` describes them.
+A *path* is a module (``fused``, ``numba``, ``triton``) with the functions
+``forward``, ``forward_inplace``, ``backward`` and ``new_saved``;
+:mod:`.fused` describes them.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from . import reference
 from .clips import from_clips, to_clips
-from .parameters import Parameters, Saved, float_type, new_saved, unpack
+from .parameters import Parameters, Saved, float_type, unpack
 from .recompute import save_input
 from .specification import Specification
 
@@ -29,8 +30,6 @@ _SPECIFICATION = ', '.join(
     f'{_TYPES[kind]} {name}' for name, kind in Specification.__annotations__.items()
 )
 _PARAMETERS = 'Tensor weight, Tensor scale, Tensor shift, Tensor? stats'
-# Paths whose backward pass computes everything again
-_RECOMPUTING = ('triton',)
 
 torch.library.define(
     'aia_mmaction::attention',
@@ -97,8 +96,7 @@ def _attention(x: Tensor, *arguments: Any) -> Tuple[Tensor, ...]:
 def _attention_fake(x: Tensor, *arguments: Any) -> Tuple[Tensor, ...]:
     parameters, spec, (backward, path) = _read(arguments)
     clips = to_clips(x, spec.num_segments)
-    saves = backward and path not in _RECOMPUTING
-    saved = new_saved(clips, spec.axes.all if saves else '')
+    saved = _implementation(path).new_saved(clips, spec, backward)
     return torch.empty_like(x), _new_stats(x, parameters), *saved
 
 

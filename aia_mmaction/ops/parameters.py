@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import reference
-from .reference import AXES, Gate
+from .reference import Gate
 from .specification import Specification
 
 
@@ -38,28 +38,9 @@ class Saved(NamedTuple):
     argmax: Tensor  # where along the gate's axis the maximum is
 
 
-def new_saved(x: Tensor, axes: str = '') -> Saved:
-    """Uninitialised, for the gates of these axes.
-
-    Args:
-        x (Tensor): The feature map ``[N, C, T, H, W]``.
-        axes (str): E.g. ``'CTHW'``. Defaults to none.
-    """
-    size = sum(x.numel() // x.shape[AXES[axis][0]] for axis in axes)
-    return Saved(
-        x.new_empty(3 * size, dtype=float_type(x)),
-        x.new_empty(size, dtype=argmax_type(x)),
-    )
-
-
 def float_type(x: Tensor) -> torch.dtype:
     """Of all that is small: half precision is for what is as large as ``x``."""
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def argmax_type(x: Tensor) -> torch.dtype:
-    """The smallest integers of which the compiler makes vectors."""
-    return torch.uint8 if max(x.shape) <= 2**8 else torch.int32
 
 
 def pack(gates: Sequence[Any]) -> Parameters:

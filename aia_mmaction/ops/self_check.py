@@ -17,7 +17,7 @@ from torch import Tensor
 from .parameters import Parameters, unpack
 from .parity import TOLERANCES
 from .reference import LAYERS, GateAxes, attention
-from .specification import TRITON_GATES, Specification
+from .specification import KERNEL_GATES, Specification
 
 EPS = 1e-5
 # 240 values: as many different ones as bfloat16 holds exactly, so that every
@@ -69,7 +69,7 @@ def _in_a_thread(x: Tensor) -> Optional[str]:
 
 
 def _try(device: torch.device, dtype: torch.dtype) -> Optional[str]:
-    known = [axes for axes in LAYERS.values() if set(axes) <= TRITON_GATES]
+    known = [axes for axes in LAYERS.values() if set(axes) <= KERNEL_GATES]
     try:
         with torch.cuda.device(device if device.type == 'cuda' else -1):
             for i, axes in enumerate(known):

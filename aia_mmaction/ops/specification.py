@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 from .reference import GateAxes
 
-# Gates that the Triton kernels compute together; '' are none.
-TRITON_GATES = {'', 'C', 'THW'}
+# Gates that the kernels of numba and Triton compute together; '' are none.
+KERNEL_GATES = {'', 'C', 'THW'}
+# Of an axis for numba, whose argmax is a 16-bit number
+MAX_SIZE = 2**15 - 1
 
 
 class Specification(NamedTuple):

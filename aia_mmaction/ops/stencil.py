@@ -1,10 +1,8 @@
 """The 3x3x3 convolution between few channels, forward and backward.
 
 A gate's ``Conv3d`` from two channels to one is slow everywhere: the libraries
-are made for many channels. Compiled, it is a sum of shifted volumes; eagerly,
-where each of its 54 terms would be a pass of its own, a ``Conv2d`` that has
-enough channels for the libraries to be fast, with a weight that repeats the
-kernel along a band.
+are made for many channels. Here it is a ``Conv2d`` that has enough channels for
+them to be fast, with a weight that repeats the kernel along a band.
 """
 
 from typing import Optional, Tuple
@@ -36,11 +34,6 @@ def conv(
     Returns:
         Tensor: ``[N, O, D1, D2, D3]``.
     """
-    if torch.compiler.is_compiling():
-        out = _shifted(volume, weight)
-        if slope is None or offset is None:
-            return out
-        return scale_and_shift(out, slope, offset)
     if slope is not None:
         weight = weight * slope
     return _banded(volume, weight, offset)
@@ -80,40 +73,6 @@ def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     band = F.pad(band.flatten(0, 1), (0, 0) * 3 + (0, block))
     shifted: Tensor = band.unflatten(0, (block, block + 3))
     return shifted[:, :3].sum(0).transpose(0, 1)
-
-
-def _shifted(volume: Tensor, weight: Tensor) -> Tensor:
-    """The sum over the kernel of the volume, shifted and weighted.
-
-    Behind each other in memory, with zeros around, the volume's elements have
-    their neighbours at the same distances everywhere: one loop without
-    borders, whose results beyond a row's end are left out at last.
-    """
-    n, channels, d1, d2, d3 = volume.shape
-    row, plane = d3 + 2, (d2 + 2) * (d3 + 2)
-    channel = (d1 + 2) * plane
-    length = d1 * plane - 2 * row - 2  # from the first result to the last
-    # as_strided makes the compiler write down the padded volume; otherwise it
-    # would ask of every neighbour whether it is in the padding.
-    padded = F.pad(volume, (1, 1) * 3).contiguous()
-    shifts = [
-        c * channel + i * plane + j * row + k
-        for c in range(channels)
-        for i in range(3)
-        for j in range(3)
-        for k in range(3)
-    ]
-    responses = []
-    for kernel in weight.flatten(1):
-        response = volume.new_zeros(())
-        for shift, factor in zip(shifts, kernel):
-            neighbours = padded.as_strided((n, length), (channels * channel, 1), shift)
-            response = torch.addcmul(response, neighbours, factor)
-        responses.append(response)
-    out = torch.stack(responses, dim=1)
-    return out.as_strided(
-        (n, len(weight), d1, d2, d3), (len(weight) * length, length, plane, row, 1)
-    )
 
 
 def _banded(volume: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:

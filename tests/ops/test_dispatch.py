@@ -1,4 +1,5 @@
 import copy
+import re
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ import aia_mmaction
 from aia_mmaction import CinST, ParallelAttention, ops
 from aia_mmaction.ops import dispatch
 from aia_mmaction.ops.parity import relative_errors
+
+FAST = ('numba', 'fused')
 
 
 def feature_map(**kwargs):
@@ -23,13 +26,12 @@ def choose(layer, x=None, impl='auto'):
 class TestAuto:
     def test_on_a_cpu(self, monkeypatch):
         monkeypatch.setattr(dispatch, '_HAS_TRITON', False)
+        monkeypatch.setattr(dispatch, '_HAS_NUMBA', True)
+        assert choose(CinST()) == ('numba', ['triton: Triton is not installed'])
+        monkeypatch.setattr(dispatch, '_HAS_NUMBA', False)
         path, refused = choose(CinST())
         assert path == 'fused'
-        assert refused == [
-            'triton: Triton is not installed',
-            'compiled: it takes seconds to compile for each shape, so only by '
-            'name or in a model that is compiled',
-        ]
+        assert refused[1:] == ['numba: numba is not installed: pip install numba']
 
     def test_one_debug_line_says_it(self, capfd):
         MMLogger.get_instance('which path', log_level='DEBUG')
@@ -38,8 +40,7 @@ class TestAuto:
             layer(feature_map())
         printed = ''.join(capfd.readouterr())
         (line,) = (n for n in printed.splitlines() if 'CinST' in n)
-        assert "CinST: impl='auto' takes fused (triton: " in line
-        assert 'compiled: it takes seconds' in line
+        assert re.search(r"CinST: impl='auto' takes (numba|fused) \(triton: ", line)
 
     @pytest.mark.parametrize(
         'norm_cfg,reason',
@@ -72,7 +73,7 @@ class TestAuto:
         layer = CinST()
         for gate in layer.children():
             gate.norm.eval()
-        assert choose(layer)[0] == 'fused'
+        assert choose(layer)[0] in FAST
         before = copy.deepcopy(dict(layer.named_buffers()))
         layer(feature_map()).sum().backward()
         for name, buffer in layer.named_buffers():
@@ -88,7 +89,7 @@ class TestAuto:
         layer(feature_map())
         assert len(seen) == 1
         handle.remove()
-        assert choose(layer)[0] == 'fused'
+        assert choose(layer)[0] in FAST
 
     def test_replaced_convolution(self):
         layer = CinST()
@@ -128,7 +129,7 @@ class TestAuto:
     def test_pytorch_that_does_not_tell_of_exports(self, monkeypatch):
         """Before 2.7."""
         monkeypatch.delattr(torch.compiler, 'is_exporting', raising=False)
-        assert choose(CinST())[0] == 'fused'
+        assert choose(CinST())[0] in FAST
 
     def test_nothing_to_compute(self):
         x = torch.randn(0, 3, 4, 5, 6)
@@ -162,7 +163,7 @@ class TestAuto:
 
 
 class TestByName:
-    @pytest.mark.parametrize('impl', ['fused', 'compiled'])
+    @pytest.mark.parametrize('impl', ['fused', 'numba'])
     def test_what_cannot_run_is_an_error(self, impl):
         layer = CinST(impl=impl, norm_cfg=dict(type='GN', num_groups=1))
         with pytest.raises(
@@ -186,15 +187,28 @@ class TestByName:
         with pytest.raises(RuntimeError, match='x is float64'):
             CinST(impl='triton').double()(feature_map(dtype=torch.float64))
 
-    def test_compiled_without_a_compiler(self, monkeypatch):
-        monkeypatch.setattr(dispatch, '_HAS_COMPILER', False)
-        with pytest.raises(RuntimeError, match=r'no C\+\+ compiler'):
-            CinST(impl='compiled')(feature_map())
+    @pytest.mark.parametrize(
+        'x,reason',
+        [
+            (feature_map(dtype=torch.float64), 'x is float64'),
+            (torch.randn(1, 1, 2, 1, 2**15), 'x has an axis of more than 32767'),
+            (feature_map(device='meta'), 'x is on meta, and numba is for CPUs'),
+        ],
+    )
+    def test_what_numba_refuses(self, x, reason, monkeypatch):
+        monkeypatch.setattr(dispatch, '_HAS_NUMBA', True)
+        layer = CinST().to(x.dtype)
+        with pytest.raises(RuntimeError, match=reason):
+            choose(layer, x, 'numba')
+
+    def test_compiled_went_away(self):
+        with pytest.warns(FutureWarning, match="impl='compiled' went away"):
+            assert CinST(impl='compiled').impl == 'auto'
 
     def test_unknown_name(self):
         with pytest.raises(
             ValueError,
-            match="impl: expected auto, triton, compiled, fused, reference, got 'fast'",
+            match="impl: expected auto, triton, numba, fused, reference, got 'fast'",
         ):
             CinST(impl='fast')
 

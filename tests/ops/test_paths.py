@@ -1,5 +1,6 @@
 import copy
-from functools import lru_cache, partial
+from functools import partial
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -7,11 +8,11 @@ import torch
 from torch import nn
 
 from aia_mmaction import ChannelContext, CinST, SpatioTemporalContext, STinC
-from aia_mmaction.ops import compiled, fused, operator
-from aia_mmaction.ops.parameters import Parameters
+from aia_mmaction.ops import dispatch, fused, operator
 from aia_mmaction.ops.parity import deviations
 from aia_mmaction.ops.specification import Specification
 
+HAS_NUMBA = find_spec('numba') is not None
 LAYERS = [ChannelContext, SpatioTemporalContext, CinST, STinC]
 # Odd sizes; one frame; blocks of the banded convolution that are whole, and
 # that are not; an axis of one.
@@ -50,17 +51,6 @@ def assert_inplace_is_the_same(layer, layout):
         torch.testing.assert_close(got, buffer)
 
 
-def compile_layers_with(backend, monkeypatch):
-    """Spare a test the minutes that Inductor takes."""
-
-    def compile_with(function, fullgraph, dynamic, options):
-        return compile(function, fullgraph=fullgraph, dynamic=dynamic, backend=backend)
-
-    compile = torch.compile
-    monkeypatch.setattr(torch, 'compile', compile_with)
-    monkeypatch.setattr(compiled, '_compile', lru_cache(compiled._compile.__wrapped__))
-
-
 @pytest.fixture
 def calls(monkeypatch):
     """Names of the implementations' functions that ran."""
@@ -78,6 +68,7 @@ def calls(monkeypatch):
             forward=partial(record, path, 'forward'),
             forward_inplace=partial(record, path, 'forward_inplace'),
             backward=partial(record, path, 'backward'),
+            new_saved=implementation(path).new_saved,
         ),
     )
     return calls
@@ -119,7 +110,8 @@ class TestFused:
         assert deviations(layer, x, grad) == {}
 
     @pytest.mark.parametrize('cls', LAYERS)
-    def test_runs_by_default(self, cls, calls):
+    def test_runs_by_default(self, cls, calls, monkeypatch):
+        monkeypatch.setattr(dispatch, '_HAS_NUMBA', False)
         x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
         cls()(x).sum().backward()
         assert calls == ['fused.forward', 'fused.backward']
@@ -252,79 +244,6 @@ class TestFused:
         assert torch.equal(*results)
 
 
-class TestCompiled:
-    """Inductor takes a minute for a layer with its backward pass."""
-
-    def assert_close(self, got, expected):
-        # Of one number, all digits may cancel, in the reference too: one vector
-        # of them all.
-        for scalar in (False, True):
-            pairs = [p for p in zip(got, expected) if (p[0].numel() == 1) == scalar]
-            vectors = [torch.cat([t.flatten() for t in side]) for side in zip(*pairs)]
-            for g, e in [vectors] if scalar and pairs else pairs:
-                assert (g - e).norm() <= 1e-5 * e.norm()
-
-    @pytest.mark.slow
-    def test_training(self, calls):
-        layer = build(CinST, 'compiled')
-        exact = copy.deepcopy(layer).double()
-        exact.impl = 'reference'
-        x, grad = data((2, 17, 4, 9, 7), torch.float64)
-        results = []
-        for module, dtype in ((layer, torch.float32), (exact, torch.float64)):
-            leaf = x.to(dtype).requires_grad_()
-            out = module(leaf, nn.ReLU())
-            inputs = [leaf, *module.parameters()]
-            grads = torch.autograd.grad(out, inputs, grad.to(dtype))
-            running = [b for b in module.buffers() if b.is_floating_point()]
-            results.append([out, *grads, *running])
-        self.assert_close(*results)
-        assert calls == ['compiled.forward', 'compiled.backward']
-
-    @pytest.mark.slow
-    def test_inference(self, calls):
-        layer = build(STinC, 'compiled', training=False, num_segments=2)
-        exact = copy.deepcopy(layer).double()
-        exact.impl = 'reference'
-        x, _ = data((4, 17, 15, 29), torch.float64)
-        with torch.no_grad():
-            got = layer(x.float(), nn.ReLU(inplace=True))
-            self.assert_close([got], [exact(x).relu()])
-        assert calls == ['compiled.forward_inplace']
-
-    @pytest.mark.slow
-    def test_every_maximum_has_an_index(self):
-        """Also if it is rounded to half precision, and its origin is not."""
-        x, weight = torch.randn(2, 17, 4, 9, 7), torch.randn(3, 2, 3, 3, 3)
-        parameters = Parameters(weight, torch.ones(3), torch.zeros(3), None)
-        spec = Specification('', 'THW', 0, 1e-5, batch_stats=True, relu=False)
-        _, _, saved = compiled.forward(x.bfloat16(), parameters, spec, True)
-        sizes = [x.shape[dim] for dim in (2, 3, 4)]
-        argmaxes = saved.argmax.split([x.numel() // size for size in sizes])
-        for of_gate, size in zip(argmaxes, sizes):
-            assert set(of_gate.tolist()) == set(range(size))
-
-    @pytest.mark.slow
-    def test_compiles_once_for_a_shape(self, monkeypatch):
-        """Not once for a layer, and without Dynamo's recompile limit."""
-        compilations = []
-
-        def backend(graph, example_inputs):
-            compilations.append(graph)
-            return graph.forward
-
-        compile_layers_with(backend, monkeypatch)
-        layers = nn.Sequential(*(ChannelContext(impl='compiled') for _ in range(3)))
-        sizes = range(2, 6)
-        newer = hasattr(torch._dynamo.config, 'recompile_limit')  # than torch 2.5
-        limit = 'recompile_limit' if newer else 'cache_size_limit'
-        with torch._dynamo.config.patch(**{limit: 2}):
-            for size in sizes:
-                x = torch.randn(1, 3, 4, 5, size, requires_grad=True)
-                layers(x).square().sum().backward()
-        assert len(compilations) == 2 * len(sizes)
-
-
 class Network(nn.Module):
     """Two frames of a 2-D network, with its activation in place."""
 
@@ -343,14 +262,13 @@ class Network(nn.Module):
 
 class TestGraphs:
     @pytest.mark.slow
-    def test_compile_without_graph_break(self, calls, monkeypatch):
+    def test_compile_without_graph_break(self, calls):
         network = Network()
         twin = copy.deepcopy(network)
         for module in twin.modules():
             if hasattr(module, 'impl'):
                 module.impl = 'fused'
         as_one = torch.compile(network, fullgraph=True, backend='aot_eager')
-        compile_layers_with('aot_eager', monkeypatch)
         results = []
         for function in (as_one, twin):
             torch.manual_seed(0)
@@ -364,8 +282,9 @@ class TestGraphs:
             )
         torch.testing.assert_close(results[0], results[1])
         torch.testing.assert_close(results[2], results[3])
-        # In a model that is compiled, 'auto' compiles the layers too.
-        assert set(calls[:4]) == {'compiled.forward', 'compiled.backward'}
+        # The layer is one operator, on the path that it takes by itself.
+        path = 'numba' if HAS_NUMBA else 'fused'
+        assert set(calls[:4]) == {f'{path}.forward', f'{path}.backward'}
         assert set(calls[4:]) == {'fused.forward', 'fused.backward'}
 
     @pytest.mark.parametrize('strict', [False, True])

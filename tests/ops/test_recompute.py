@@ -11,6 +11,8 @@ from aia_mmaction import AIAResNet, AIAResNetTSM, CinST
 from aia_mmaction.ops.graph import bytes_saved
 from aia_mmaction.ops.recompute import _NORMS, restore, save_input
 
+from ..conftest import needs_numba
+
 each_device = pytest.mark.parametrize(
     'device',
     [
@@ -169,8 +171,8 @@ def test_checkpoint_that_is_reentrant():
         ('reference', False),
         ('fused', True),
         ('fused', False),
-        # Half a minute to compile each; both save the same tensors.
-        pytest.param('compiled', True, marks=pytest.mark.slow),
+        pytest.param('numba', True, marks=needs_numba),
+        pytest.param('numba', False, marks=needs_numba),
     ],
 )
 def test_nothing_outlives_the_backward_pass(impl, training):

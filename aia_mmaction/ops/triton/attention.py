@@ -24,7 +24,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..parameters import Parameters, Saved, new_saved
+from ..parameters import Parameters, Saved
 from ..recompute import restore
 from ..specification import Specification
 from . import kernels
@@ -51,7 +51,7 @@ def forward(
     """
     out = torch.empty_like(x)
     stats = _forward(x, out, parameters, spec)
-    return out, stats, new_saved(x)
+    return out, stats, new_saved(x, spec, backward)
 
 
 def forward_inplace(x: Tensor, parameters: Parameters, spec: Specification) -> Tensor:
@@ -114,6 +114,11 @@ def backward(
         norms[:, 0].to(scale.dtype, copy=True),
         norms[:, 1].to(shift.dtype, copy=True),
     )
+
+
+def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
+    """Nothing, in two empty tensors."""
+    return Saved(x.new_empty(0, dtype=torch.float32), x.new_empty(0, dtype=torch.int32))
 
 
 def _forward(
