@@ -75,8 +75,8 @@ class ContextAttention(nn.Module):
 
     def init_weights(self) -> None:
         """Initialise each gate as an inner, lone or outer one."""
-        for gate in self._gates().values():
-            gate.init_weights()
+        for gate in self.children():
+            gate.init_weights()  # type: ignore[operator]
 
     def forward(self, x: Tensor, activation: Optional[nn.Module] = None) -> Tensor:
         """Reweight a feature map.
@@ -104,9 +104,12 @@ class ContextAttention(nn.Module):
         self._log(path, refused)
         return ops.attention(x, path, self.axes, gates, self.num_segments, activation)
 
-    def _gates(self) -> Dict[str, ContextGate]:
+    def _gates(self) -> Dict[str, ops.GateModule]:
         """Each axis's gate."""
-        return {axis: getattr(self, f'gate_{axis.lower()}') for axis in self.axes.all}
+        return {
+            axis: ops.read_gate(self._modules[f'gate_{axis.lower()}'])
+            for axis in self.axes.all
+        }
 
     def _log(self, path: str, refused: List[str]) -> None:
         if ops.is_compiling() or path == self._path:

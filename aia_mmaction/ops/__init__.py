@@ -4,12 +4,14 @@
 from . import process
 from .dispatch import choose, has_hooks, impl, is_compiling, requested_impl
 from .functional import attention
+from .parameters import GateModule, read_gate
 from .reference import AXES, LAYERS, GateAxes, context_gate
 
 __all__ = [
     'AXES',
     'LAYERS',
     'GateAxes',
+    'GateModule',
     'attention',
     'choose',
     'context_gate',
@@ -17,5 +19,6 @@ __all__ = [
     'impl',
     'is_compiling',
     'process',
+    'read_gate',
     'requested_impl',
 ]

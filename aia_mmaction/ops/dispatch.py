@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import self_check
 from .clips import to_clips
-from .parameters import uses_batch_stats
+from .parameters import GateModule
 from .reference import GateAxes
 from .specification import KERNEL_GATES, MAX_SIZE
 
@@ -33,7 +33,6 @@ _CONV = dict(
     dilation=(1, 1, 1),
     groups=1,
     padding_mode='zeros',
-    bias=None,
 )
 _HAS_TRITON = find_spec('triton') is not None
 _TRITON_DEVICES = ('cuda',)  # on which 'auto' takes it
@@ -92,7 +91,7 @@ def choose(
     impl: str,
     x: Tensor,
     axes: GateAxes,
-    gates: Mapping[str, Any],
+    gates: Mapping[str, GateModule],
     num_segments: Optional[int] = None,
 ) -> Tuple[str, List[str]]:
     """The path for an input.
@@ -102,7 +101,7 @@ def choose(
         x (Tensor): The layer's input, as in :func:`.functional.attention`, and
             so are the others.
         axes (GateAxes): The axes of its gates.
-        gates (Mapping[str, nn.Module]): The gate modules.
+        gates (Mapping[str, GateModule]): Those of the axes.
         num_segments (int, optional): Frames per clip of 4-D input.
 
     Returns:
@@ -160,7 +159,9 @@ def _why_not(path: str, x: Tensor, axes: GateAxes) -> Optional[str]:
     return None
 
 
-def _why_not_fast(x: Tensor, axes: GateAxes, gates: Mapping[str, Any]) -> Optional[str]:
+def _why_not_fast(
+    x: Tensor, axes: GateAxes, gates: Mapping[str, GateModule]
+) -> Optional[str]:
     """Why none but the reference can take an input ``[N, C, T, H, W]``."""
     if not hasattr(torch.library, 'custom_op'):
         return f'it needs torch >= 2.4, got {torch.__version__}'
@@ -171,37 +172,39 @@ def _why_not_fast(x: Tensor, axes: GateAxes, gates: Mapping[str, Any]) -> Option
             return 'torch.func and forward-mode differentiation need it'
     if x.numel() == 0:
         return 'x is empty'
-    for axis in axes.all:
-        reason = _why_not_gate(gates[axis], x)
+    of_axes = [gates[axis] for axis in axes.all]
+    for gate in of_axes:
+        reason = _why_not_gate(gate, x)
         if reason is not None:
             return reason
-    norms = [gates[axis].norm for axis in axes.all]
-    if len({uses_batch_stats(norm) for norm in norms}) > 1:
+    if len({gate.uses_batch_stats for gate in of_axes}) > 1:
         return 'some norms are in training mode, some in evaluation mode'
-    if len({norm.eps for norm in norms}) > 1:
+    if len({gate.norm.eps for gate in of_axes}) > 1:
         return 'the norms differ in eps'
-    if uses_batch_stats(norms[0]) and x.numel() == max(x.shape):
+    if of_axes[0].uses_batch_stats and x.numel() == max(x.shape):
         return 'there is a single value to normalise'
     return None
 
 
-def _why_not_gate(gate: Any, x: Tensor) -> Optional[str]:
+def _why_not_gate(gate: GateModule, x: Tensor) -> Optional[str]:
     conv, norm = gate.conv, gate.norm
     if type(conv) is not nn.Conv3d:
         return f'the convolution is a {type(conv).__name__}'
+    if conv._parameters['bias'] is not None:
+        return 'the convolution has bias=True'
     changed = [k for k, v in _CONV.items() if getattr(conv, k) != v]
     if changed:
         got = ', '.join(f'{k}={getattr(conv, k)}' for k in changed)
         return f'the convolution has {got}'
     if type(norm) is not nn.BatchNorm3d:
         return f'the norm is a {type(norm).__name__}'
-    if norm.weight is None:
+    if gate.scale is None:
         return 'the norm has no weight and bias'
-    for module in (gate, conv, norm):
+    for module in (gate.gate, conv, norm):
         if has_hooks(module):
             return 'a gate has hooks'
-    if x.dtype != conv.weight.dtype and not torch.is_autocast_enabled(x.device.type):
-        return f'x is {x.dtype} and the weights are {conv.weight.dtype}'
+    if x.dtype != gate.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        return f'x is {x.dtype} and the weights are {gate.weight.dtype}'
     return None
 
 

@@ -4,7 +4,7 @@ Folding of clips, packing of weights and running statistics are settled here;
 below it there is a :class:`.Specification` and a few tensors.
 """
 
-from typing import Any, Mapping, Optional
+from typing import Mapping, Optional
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from . import reference
 from .clips import from_clips, to_clips
 from .dispatch import has_hooks, is_compiling
-from .parameters import Parameters, pack, update_running_stats, uses_batch_stats
+from .parameters import GateModule, Parameters, pack, update_running_stats
 from .reference import AXES, GateAxes
 from .specification import Specification
 
@@ -21,7 +21,7 @@ def attention(
     x: Tensor,
     path: str,
     axes: GateAxes,
-    gates: Mapping[str, Any],
+    gates: Mapping[str, GateModule],
     num_segments: Optional[int] = None,
     activation: Optional[nn.Module] = None,
 ) -> Tensor:
@@ -32,7 +32,7 @@ def attention(
             ``T = num_segments``; any floating-point dtype.
         path (str): What computes it; see :func:`.choose`.
         axes (GateAxes): A row of :data:`.LAYERS`.
-        gates (Mapping[str, nn.Module]): The gate modules of these axes.
+        gates (Mapping[str, GateModule]): Those of these axes.
         num_segments (int, optional): Frames per clip of 4-D input.
         activation (nn.Module, optional): What the output goes through. One
             that works in place may overwrite ``x`` where no gradients are
@@ -48,31 +48,32 @@ def attention(
     return _by_operator(x, path, axes, gates, num_segments or 0, activation)
 
 
-def _by_reference(x: Tensor, axes: GateAxes, gates: Mapping[str, Any]) -> Tensor:
-    weight = gates[axes.outer[0]].conv.weight
-    if x.dtype != torch.float16 or weight.dtype == x.dtype:
-        return reference.attention(x, axes, gates)
+def _by_reference(x: Tensor, axes: GateAxes, gates: Mapping[str, GateModule]) -> Tensor:
+    weight = gates[axes.outer[0]].weight
+    functions = {axis: gate.gate for axis, gate in gates.items()}
+    if x.dtype != torch.float16 or weight is None or weight.dtype == x.dtype:
+        return reference.attention(x, axes, functions)
     # Autocast to float16, gradients times x would overflow.
     with torch.autocast(x.device.type, enabled=False):
-        return reference.attention(x.float(), axes, gates).to(x.dtype)
+        return reference.attention(x.float(), axes, functions).to(x.dtype)
 
 
 def _by_operator(
     x: Tensor,
     path: str,
     axes: GateAxes,
-    gates: Mapping[str, Any],
+    gates: Mapping[str, GateModule],
     num_segments: int,
     activation: Optional[nn.Module],
 ) -> Tensor:
     from . import operator  # torch >= 2.4
 
-    modules = [gates[axis] for axis in axes.all]
-    norms = [gate.norm for gate in modules]
-    parameters = pack(modules)
+    of_axes = [gates[axis] for axis in axes.all]
+    parameters = pack(of_axes)
     relu = type(activation) is nn.ReLU and not has_hooks(activation)
-    batch_stats = uses_batch_stats(norms[0])
-    spec = Specification(*axes, num_segments, norms[0].eps, batch_stats, relu)
+    batch_stats = of_axes[0].uses_batch_stats
+    eps = of_axes[0].norm.eps
+    spec = Specification(*axes, num_segments, eps, batch_stats, relu)
     backward = _needs_backward(x, parameters)
     inplace = getattr(activation, 'inplace', False) and not backward
     if inplace and not is_compiling():
@@ -81,9 +82,9 @@ def _by_operator(
         out, stats = operator.attention(x, parameters, spec, backward, path)
     if batch_stats:
         shape = to_clips(x, num_segments).shape
-        for axis, norm, of_gate in zip(axes.all, norms, stats):
+        for axis, gate, of_gate in zip(axes.all, of_axes, stats):
             count = shape.numel() // shape[AXES[axis][0]]
-            update_running_stats(norm, of_gate, count)
+            update_running_stats(gate.norm, of_gate, count)
     return out if relu or activation is None else activation(out)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import reference
 from .reference import Gate
@@ -43,19 +43,54 @@ def float_type(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def pack(gates: Sequence[Any]) -> Parameters:
-    """The parameters of gate modules, differentiable."""
-    norms = [gate.norm for gate in gates]
-    stats = None
-    if not uses_batch_stats(norms[0]):
-        running = [t for n in norms for t in (n.running_mean, n.running_var)]
-        stats = torch.cat(running).view(-1, 2)
-    return Parameters(
-        torch.cat([gate.conv.weight for gate in gates]),
-        torch.cat([norm.weight for norm in norms]),
-        torch.cat([norm.bias for norm in norms]),
-        stats,
+class GateModule(NamedTuple):
+    """A gate module and what is looked at of it in every call.
+
+    Read from the dictionaries of :class:`torch.nn.Module`, since its attributes
+    take ten times as long.
+    """
+
+    gate: Any
+    conv: Any
+    norm: Any
+    weight: Tensor
+    scale: Optional[Tensor]
+    shift: Optional[Tensor]
+    mean: Optional[Tensor]
+    variance: Optional[Tensor]
+
+    @property
+    def uses_batch_stats(self) -> bool:
+        """Whether the norm normalises with the statistics of its input."""
+        return self.norm.training or self.mean is None
+
+
+def read_gate(gate: Any) -> GateModule:
+    """Look into a gate module."""
+    conv: Any = gate._modules['conv']
+    norm: Any = gate._modules['norm']
+    return GateModule(
+        gate,
+        conv,
+        norm,
+        conv._parameters.get('weight'),
+        norm._parameters.get('weight'),
+        norm._parameters.get('bias'),
+        norm._buffers.get('running_mean'),
+        norm._buffers.get('running_var'),
     )
+
+
+def pack(gates: Sequence[GateModule]) -> Parameters:
+    """The parameters of gates, differentiable; they have all of them."""
+    stats = None
+    if not gates[0].uses_batch_stats:
+        running: Any = [t for gate in gates for t in (gate.mean, gate.variance)]
+        stats = torch.cat(running).view(-1, 2)
+    scale: Any = [gate.scale for gate in gates]
+    shift: Any = [gate.shift for gate in gates]
+    weight = torch.cat([gate.weight for gate in gates])
+    return Parameters(weight, torch.cat(scale), torch.cat(shift), stats)
 
 
 def unpack(parameters: Parameters, spec: Specification) -> Dict[str, Gate]:
@@ -78,11 +113,6 @@ def unpack(parameters: Parameters, spec: Specification) -> Dict[str, Gate]:
         conv = partial(F.conv3d, weight=weight[i : i + 1], padding=1)
         gates[axis] = partial(reference.context_gate, axis=axis, conv=conv, norm=norm)
     return gates
-
-
-def uses_batch_stats(norm: nn.Module) -> bool:
-    """Whether a batch norm normalises with the statistics of its input."""
-    return norm.training or norm.running_mean is None
 
 
 @torch.no_grad()

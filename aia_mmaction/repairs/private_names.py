@@ -62,6 +62,12 @@ PRIVATE_NAMES = (
         'layers take the reference, which calls them, and log that',
     ),
     PrivateName(
+        lambda: torch.nn.Module(),
+        ('_buffers', '_modules', '_parameters'),
+        'reading the gates of a layer, ten times as fast as by attributes',
+        'an AttributeError at the first forward pass',
+    ),
+    PrivateName(
         'torch.nn.Module',
         ('_register_load_state_dict_pre_hook',),
         'counting the keys that a checkpoint lacks',

@@ -13,7 +13,6 @@ from torch import nn
 
 pytest.importorskip('numba')
 
-import numba
 
 from aia_mmaction import ChannelContext, CinST, STinC
 from aia_mmaction.ops import dispatch
@@ -104,8 +103,6 @@ def test_as_many_threads_as_pytorch(cls, threads):
     for number in (1, 2, 2):
         threads(number)
         found.append(results(copy.deepcopy(layer), x))
-        if number > 1:
-            assert numba.get_num_threads() == number
     torch.testing.assert_close(found[0], found[1])
     assert all(map(torch.equal, found[1], found[2]))  # every time
 

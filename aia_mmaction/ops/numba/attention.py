@@ -5,7 +5,8 @@ which has long rows of channels however small a frame is; of anything else they
 get a copy.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from functools import lru_cache
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from ..parameters import Parameters, Saved
 from ..recompute import restore
-from ..reference import AXES
+from ..reference import AXES, GateAxes
 from ..specification import Specification
 from . import loops, volumes
+from .compiling import with_threads
 
 Array = Any  # of NumPy, whose types say no more
 NO_GATE = np.empty((0, 0, 0, 0), np.float32)
@@ -24,7 +26,7 @@ NO_INDEX = np.empty((0, 0, 0, 0), np.int16)
 
 def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
     """What :func:`forward` saves, uninitialised."""
-    layout = _Layout(x.shape, spec)
+    layout = _layout(tuple(x.shape), spec.axes)
     size = 2 * layout.padded if backward else 0
     return Saved(
         x.new_empty(size, dtype=torch.float32),
@@ -32,6 +34,7 @@ def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
     )
 
 
+@with_threads
 def forward(
     x: Tensor, parameters: Parameters, spec: Specification, backward: bool
 ) -> Tuple[Tensor, Tensor, Saved]:
@@ -40,11 +43,13 @@ def forward(
     return out, _forward(x, out, parameters, spec, saved), saved
 
 
+@with_threads
 def forward_inplace(x: Tensor, parameters: Parameters, spec: Specification) -> Tensor:
     """As :func:`..fused.forward_inplace`."""
     return _forward(x, x, parameters, spec, new_saved(x, spec, False))
 
 
+@with_threads
 def backward(
     grad: Tensor,
     x: Tensor,
@@ -54,14 +59,14 @@ def backward(
     saved: Saved,
 ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """As :func:`..fused.backward`."""
-    layout = _Layout(x.shape, spec)
+    layout = _layout(tuple(x.shape), spec.axes)
     result = torch.empty_like(x)
     x, grad = _to_loops(restore(x.detach(), host_norm)), _to_loops(grad)
     if spec.relu:
         # The gates are positive, so the output has the sign of x.
         grad = torch.ops.aten.threshold_backward(grad, x, 0)
     gates = _Gates(layout, parameters, spec, saved)
-    inner, outer = gates.groups
+    inner, outer = layout.groups
     gates.compute_again()
     grad_x = torch.empty_like(x)
     _weigh(gates, outer, grad, grad_x, False)
@@ -91,11 +96,11 @@ def _forward(
     spec: Specification,
     saved: Saved,
 ) -> Tensor:
-    layout = _Layout(x.shape, spec)
+    layout = _layout(tuple(x.shape), spec.axes)
     gates = _Gates(layout, parameters, spec, saved)
     volumes.clear_borders(gates.volumes, layout.geometry)
     x, out = _to_loops(x), out.detach()
-    inner, outer = gates.groups
+    inner, outer = layout.groups
     if spec.inner:
         _pool(gates, None, inner, x)
         gates.compute(inner)
@@ -120,13 +125,16 @@ class _Layout:
     """Where the volumes and maps of the gates lie in flat arrays.
 
     Args:
-        shape (Sequence[int]): ``[N, C, T, H, W]``.
-        spec (Specification): What to compute.
+        shape (tuple[int]): ``[N, C, T, H, W]``.
+        axes (GateAxes): The axes of the gates.
     """
 
-    def __init__(self, shape: Sequence[int], spec: Specification) -> None:
-        self.axes = spec.axes.all
+    def __init__(self, shape: Tuple[int, ...], axes: GateAxes) -> None:
+        self.axes = axes.all
         self.n = n = shape[0]
+        self.groups = slice(0, len(axes.inner)), slice(len(axes.inner), len(axes.all))
+        counts = [len(group) for group in axes for _ in group]
+        self.share = (1 / np.array(counts)).astype(np.float32)
         orders = [_ORDERS[axis] for axis in self.axes]
         self.shapes = [tuple(shape[d] for d in order) for order in orders]
         # From the axes of a kernel [2, 3, 3, 3] to those of its volume
@@ -145,6 +153,13 @@ class _Layout:
         self.begins.append((self.padded, self.size))
         self.geometry = np.array(rows)
         self.all = slice(0, len(rows))
+
+    def items(self, group: slice) -> int:
+        """Slices of all gates of a group."""
+        return sum(self.n * self.shapes[i][0] for i in range(group.start, group.stop))
+
+
+_layout = lru_cache(maxsize=1024)(_Layout)  # which never change
 
 
 def _to_loops(x: Tensor) -> Tensor:
@@ -194,10 +209,6 @@ class _Gates:
         saved: Saved,
     ) -> None:
         self.layout = layout
-        self.groups = (
-            slice(0, len(spec.inner)),
-            slice(len(spec.inner), len(layout.axes)),
-        )
         self.batch_stats = spec.batch_stats
         self.eps = np.float32(spec.eps)
         of_gates = [t.detach().float().numpy() for t in parameters[:3]]
@@ -205,8 +216,6 @@ class _Gates:
         self.weight = np.empty((len(weight), 1, 2, 3, 3, 3), np.float32)
         for i in range(len(weight)):
             self.weight[i, 0] = weight[i].transpose(layout.orders[i])
-        counts = [len(group) for group in spec.axes for _ in group]
-        self.share = (1 / np.array(counts)).astype(np.float32)
         if parameters.stats is None:
             self.stats = np.empty((len(weight), 2), np.float32)
         else:
@@ -254,7 +263,8 @@ class _Gates:
         """From the volumes of a group to its gates."""
         moments = self._convolve(group, self.batch_stats)
         if self.batch_stats:
-            self.stats[group] = _stats_of(moments, self.layout.geometry[group])
+            geometry = self.layout.geometry[group]
+            volumes.combine_moments(moments, geometry, self.stats[group])
         self._open(group)
 
     def compute_again(self) -> None:
@@ -264,7 +274,7 @@ class _Gates:
 
     def _convolve(self, group: slice, with_moments: bool) -> Array:
         geometry = self.layout.geometry[group]
-        items = int((geometry[:, 0] * geometry[:, 1]).sum()) if with_moments else 0
+        items = self.layout.items(group) if with_moments else 0
         moments = np.empty((items, 2), np.float32)
         weight = self.weight[group]
         volumes.convolve(self.volumes, geometry, weight, self.response, moments)
@@ -292,24 +302,6 @@ class _Grads(NamedTuple):
     pooled: List[Array]  # [N, 2, D1, D2, D3] each
     weight: Array  # [G, 2, 3, 3, 3]
     norm: Array  # scale and shift [G, 2]
-
-
-def _of_gates(items: Array, geometry: Array) -> Array:
-    """Sums over the items of each gate, ``[G, ...]``."""
-    counts = geometry[:, 0] * geometry[:, 1]
-    begins = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return np.add.reduceat(items.astype(np.float64), begins)
-
-
-def _stats_of(moments: Array, geometry: Array) -> Array:
-    """Mean and biased variance ``[G, 2]`` from those of each item."""
-    items = geometry[:, 0] * geometry[:, 1]
-    count = geometry[:, 2] * geometry[:, 3]  # of an item
-    mean = _of_gates(moments[:, 0], geometry) / items
-    away = moments[:, 0] - np.repeat(mean, items)
-    squares = _of_gates(moments[:, 1], geometry)
-    squares += _of_gates(away * away, geometry) * count
-    return np.stack([mean, squares / (items * count)], 1)
 
 
 def _pool(gates: _Gates, inner: Optional[slice], group: slice, x: Tensor) -> None:
@@ -343,12 +335,9 @@ def _sums(gates: _Gates, group: slice, a: Tensor, b: Tensor) -> Array:
 def _grad_gates(gates: _Gates, group: slice, product: Array) -> _Grads:
     """From the sums of ``gradient * x`` to gradients of pools and weights."""
     layout, geometry = gates.layout, gates.layout.geometry[group]
-    items = int((geometry[:, 0] * geometry[:, 1]).sum())
-    count = geometry[:, :4].prod(1)
-    mean, deviation = (
-        np.ascontiguousarray(gates.stats[group, 0]),
-        gates.deviation(group),
-    )
+    items = layout.items(group)
+    mean = np.ascontiguousarray(gates.stats[group, 0])
+    deviation = gates.deviation(group)
     padded = np.zeros(layout.padded, np.float32)
     sums = np.empty((items, 2), np.float32)
     volumes.grad_norm(
@@ -356,21 +345,25 @@ def _grad_gates(gates: _Gates, group: slice, product: Array) -> _Grads:
         gates.gate.numpy(),
         gates.response,
         geometry,
-        gates.share[group],
+        layout.share[group],
         mean,
         deviation,
         padded,
         sums,
     )
-    norm = _of_gates(sums, geometry).astype(np.float32)
-    through = (norm / count[:, None] if gates.batch_stats else 0 * norm).astype('f')
+    norm = np.empty((len(geometry), 2), np.float32)
+    volumes.sum_items(sums, geometry, norm)
+    # What depends on the batch: the means of both, if its statistics do
+    through = np.zeros((2, len(geometry)), np.float32)
+    if gates.batch_stats:
+        through[:] = norm.T / geometry[:, :4].prod(1)
     volumes.grad_response(
         gates.response,
         geometry,
         mean,
         deviation,
-        np.ascontiguousarray(through[:, 0]),
-        np.ascontiguousarray(through[:, 1]),
+        through[0],
+        through[1],
         gates.scale[group] * deviation,
         padded,
     )
@@ -381,7 +374,9 @@ def _grad_gates(gates: _Gates, group: slice, product: Array) -> _Grads:
     volumes.convolve(padded, geometry, np.ascontiguousarray(turned), pooled, nothing)
     parts = np.empty((items, 2, 3, 3, 3), np.float32)
     volumes.correlate(gates.volumes, padded, geometry, parts)
-    weight = _of_gates(parts, geometry).astype(np.float32)
+    weight = np.empty((len(geometry), 54), np.float32)
+    volumes.sum_items(parts.reshape(items, 54), geometry, weight)
+    weight = weight.reshape(-1, 2, 3, 3, 3)
     backs = [np.argsort(order) for order in layout.orders[group]]
     weight = np.stack([w.transpose(back) for back, w in zip(backs, weight)])
     return _Grads(gates.of(pooled, group, planes=2), weight, norm)

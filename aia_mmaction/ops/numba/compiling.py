@@ -1,15 +1,17 @@
 """How the kernels are compiled, and by how many threads they run."""
 
 import warnings
-from functools import lru_cache
-from threading import Lock
+from functools import lru_cache, wraps
+from threading import Lock, local
 from types import FunctionType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 import numba
 import torch
 
 from .. import process
+
+Result = TypeVar('Result')
 
 # Sums in any order, so that they become vectors, and no difference between the
 # zeros. NaN and infinity are what they are: maxima start at minus infinity.
@@ -17,6 +19,7 @@ FASTMATH = {'reassoc', 'contract', 'nsz', 'arcp', 'afn'}
 
 _layer: Optional[str] = None  # numba's threads, once there are some
 _lock = Lock()
+_here = local()  # whether kernels of this thread may have others
 
 
 def inline(function: Callable[..., Any]) -> Any:
@@ -39,13 +42,10 @@ class kernel:
         self.__doc__ = function.__doc__
 
     def __call__(self, *arguments: Any) -> None:
-        """Run it by as many threads as are safe."""
-        threads = num_threads()
-        if threads == 1:
+        """Run it by the threads of :func:`with_threads`, else by one."""
+        if not getattr(_here, 'has_threads', False):
             self._alone(*arguments)
-            return
-        numba.set_num_threads(threads)
-        if _layer is None:
+        elif _layer is None:
             self._start_threads(*arguments)
         else:
             self._shared(*arguments)
@@ -55,6 +55,25 @@ class kernel:
         with _lock:
             self._shared(*arguments)
             _layer = numba.threading_layer()
+
+
+def with_threads(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Run a function whose kernels use as many threads as are safe."""
+
+    @wraps(function)
+    def run(*arguments: Any) -> Result:
+        threads = num_threads()
+        _here.has_threads = threads > 1
+        if threads == 1:
+            return function(*arguments)
+        before = numba.get_num_threads()
+        numba.set_num_threads(threads)
+        try:
+            return function(*arguments)
+        finally:
+            numba.set_num_threads(before)
+
+    return run
 
 
 def num_threads() -> int:
@@ -82,8 +101,8 @@ def _compile(function: Callable[..., Any], **options: Any) -> Any:
 @lru_cache(maxsize=None)  # once
 def _warn() -> None:
     warnings.warn(
-        'aia_mmaction: expected a folder for what numba compiles, beside the package, '
-        'in the home or NUMBA_CACHE_DIR, got none that can be written to. Every process '
-        'compiles anew, which takes some seconds. Set NUMBA_CACHE_DIR to such a folder.',
+        'aia_mmaction: expected a folder for what numba compiles, beside the '
+        'package, in the home or NUMBA_CACHE_DIR, got none that can be written to. '
+        'Every process compiles anew. Set NUMBA_CACHE_DIR to such a folder.',
         stacklevel=2,
     )

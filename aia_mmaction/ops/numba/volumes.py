@@ -157,6 +157,40 @@ def convolve(volumes, geometry, weight, out, moments):
                 moments[item, 1] = squares
 
 
+@inline
+def sum_items(items, geometry, out):
+    """Sums ``[G, n]`` of what each item ``[items, n]`` found."""
+    item = 0
+    for g in range(geometry.shape[0]):
+        for k in range(items.shape[1]):
+            total = 0.0  # float64
+            for i in range(geometry[g, 0] * geometry[g, 1]):
+                total += items[item + i, k]
+            out[g, k] = total
+        item += geometry[g, 0] * geometry[g, 1]
+
+
+@inline
+def combine_moments(moments, geometry, stats):
+    """Mean and biased variance ``[G, 2]`` from the moments of each item, without
+    the difference of large squares.
+    """
+    item = 0
+    for g in range(geometry.shape[0]):
+        items = geometry[g, 0] * geometry[g, 1]
+        total = squares = 0.0  # float64
+        for i in range(items):
+            total += moments[item + i, 0]
+        mean = total / items
+        count = geometry[g, 2] * geometry[g, 3]  # of an item
+        for i in range(items):
+            away = moments[item + i, 0] - mean
+            squares += moments[item + i, 1] + away * away * count
+        stats[g, 0] = mean
+        stats[g, 1] = squares / (items * count)
+        item += items
+
+
 @kernel
 def normalise(response, geometry, slope, offset, out):
     """``response * slope + offset`` of each gate."""
