@@ -62,7 +62,7 @@ PRIVATE_NAMES = (
         'layers take the reference, which calls them, and log that',
     ),
     PrivateName(
-        lambda: torch.nn.Module(),
+        lambda: import_module('torch').nn.Module(),
         ('_buffers', '_modules', '_parameters'),
         'reading the gates of a layer, ten times as fast as by attributes',
         'an AttributeError at the first forward pass',
