@@ -179,6 +179,8 @@ def _why_not_fast(
             return reason
     if len({gate.uses_batch_stats for gate in of_axes}) > 1:
         return 'some norms are in training mode, some in evaluation mode'
+    if len({getattr(gate.norm, 'process_group', None) for gate in of_axes}) > 1:
+        return 'the norms differ in their process group'
     if len({gate.norm.eps for gate in of_axes}) > 1:
         return 'the norms differ in eps'
     if of_axes[0].uses_batch_stats and x.numel() == max(x.shape):
@@ -196,7 +198,9 @@ def _why_not_gate(gate: GateModule, x: Tensor) -> Optional[str]:
     if changed:
         got = ', '.join(f'{k}={getattr(conv, k)}' for k in changed)
         return f'the convolution has {got}'
-    if type(norm) is not nn.BatchNorm3d:
+    # MMCV's SyncBN is a class of its own that computes the same.
+    is_sync = getattr(type(norm), 'forward', None) is nn.SyncBatchNorm.forward
+    if type(norm) is not nn.BatchNorm3d and not is_sync:
         return f'the norm is a {type(norm).__name__}'
     if gate.scale is None:
         return 'the norm has no weight and bias'

@@ -9,7 +9,7 @@ from typing import Mapping, Optional
 import torch
 from torch import Tensor, nn
 
-from . import reference
+from . import reference, sync
 from .clips import from_clips, to_clips
 from .dispatch import has_hooks, is_compiling
 from .parameters import GateModule, Parameters, pack, update_running_stats
@@ -73,7 +73,8 @@ def _by_operator(
     relu = type(activation) is nn.ReLU and not has_hooks(activation)
     batch_stats = of_axes[0].uses_batch_stats
     eps = of_axes[0].norm.eps
-    spec = Specification(*axes, num_segments, eps, batch_stats, relu)
+    group = sync.group_of(of_axes[0].norm)
+    spec = Specification(*axes, num_segments, eps, batch_stats, relu, group)
     backward = _needs_backward(x, parameters)
     inplace = getattr(activation, 'inplace', False) and not backward
     if inplace and not is_compiling():
@@ -83,7 +84,8 @@ def _by_operator(
     if batch_stats:
         shape = to_clips(x, num_segments).shape
         for axis, gate, of_gate in zip(axes.all, of_axes, stats):
-            count = shape.numel() // shape[AXES[axis][0]]
+            # All processes have as many clips.
+            count = shape.numel() // shape[AXES[axis][0]] * sync.world_size(group)
             update_running_stats(gate.norm, of_gate, count)
     return out if relu or activation is None else activation(out)
 

@@ -28,7 +28,7 @@ of gates, inner before outer.
 import math
 from functools import reduce
 from itertools import repeat
-from typing import Iterable, List, NamedTuple, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from .recompute import restore
 from .reference import AXES
 from .specification import Specification
 from .stencil import conv, conv_weight_grad, scale_and_shift
+from .sync import combine_stats, mean_over_all
 
 # Elements of a map that are weighed at a time
 SLICE = 2**18
@@ -116,12 +117,12 @@ def backward(
     gates = _restore_gates(x, parameters, spec, saved)
     inner, outer = gates[: len(spec.inner)], gates[len(spec.inner) :]
 
-    grads_outer = _gates_backward(grad * x, outer, spec.batch_stats)
+    grads_outer = _gates_backward(grad * x, outer, spec)
     grad_x = _weigh(grad, outer)
     grads_inner: List[_Grads] = []
     if inner:
         grad_z = _unpool(torch.zeros_like(x), grads_outer, outer)
-        grads_inner = _gates_backward(grad_z * x, inner, spec.batch_stats)
+        grads_inner = _gates_backward(grad_z * x, inner, spec)
         grad_x += _weigh(grad_z, inner, out=grad_z)
         _unpool(grad_x, grads_inner, inner)
     else:
@@ -224,24 +225,45 @@ def _gates(
     if narrow and x.is_cpu:
         # Channels make the longer rows, of which there are vectors.
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    inner = [_gate(x, p, backward) for p in of_gates[: len(spec.inner)]]
+    inner = _open(x, of_gates[: len(spec.inner)], spec, backward)
     z = _weigh(x, inner) if inner else x
-    return inner + [_gate(z, p, backward) for p in of_gates[len(spec.inner) :]]
+    return inner + _open(z, of_gates[len(spec.inner) :], spec, backward)
 
 
-def _gate(x: Tensor, p: _GateParameters, backward: bool) -> _Gate:
-    pooled, argmax = _pool(x, p.axis, p.weight.dtype, backward)
-    if p.stats is not None and not backward:
+def _open(
+    x: Tensor, group: List[_GateParameters], spec: Specification, backward: bool
+) -> List[_Gate]:
+    """The inner gates, or the outer ones."""
+    if not group:
+        return []
+    pools = [_pool(x, p.axis, p.weight.dtype, backward) for p in group]
+    gates = []
+    if not spec.batch_stats and not backward:
         # Nothing needs the response: the norm is part of the convolution.
-        gate = conv(pooled, p.weight, p.slope, p.offset).sigmoid_()
-        return _Gate(p, pooled, argmax, None, gate, p.stats)
-    response = conv(pooled, p.weight)
-    stats = p.stats
-    if stats is None:
-        variance, mean = torch.var_mean(response, correction=0)
-        stats = torch.stack([mean, variance])
-    gate = _normalise(response, p, stats).sigmoid_()
-    return _Gate(p, pooled, argmax, response, gate, stats)
+        for p, (pooled, argmax) in zip(group, pools):
+            assert p.stats is not None
+            gate = conv(pooled, p.weight, p.slope, p.offset).sigmoid_()
+            gates.append(_Gate(p, pooled, argmax, None, gate, p.stats))
+        return gates
+    responses = [conv(pooled, p.weight) for p, (pooled, _) in zip(group, pools)]
+    stats = [p.stats for p in group]
+    if spec.batch_stats:
+        own = torch.stack([_moments(response) for response in responses])
+        stats = list(combine_stats(own, _counts(responses), spec.group))
+    for p, (pooled, argmax), response, of_gate in zip(group, pools, responses, stats):
+        assert of_gate is not None
+        gate = _normalise(response, p, of_gate).sigmoid_()
+        gates.append(_Gate(p, pooled, argmax, response, gate, of_gate))
+    return gates
+
+
+def _moments(response: Tensor) -> Tensor:
+    variance, mean = torch.var_mean(response, correction=0)
+    return torch.stack([mean, variance])
+
+
+def _counts(volumes: Sequence[Tensor]) -> Tensor:
+    return volumes[0].new_tensor([volume.numel() for volume in volumes])
 
 
 def _normalise(response: Tensor, p: _GateParameters, stats: Tensor) -> Tensor:
@@ -284,27 +306,35 @@ def _restore_gates(
 
 
 def _gates_backward(
-    product: Tensor, gates: List[_Gate], batch_stats: bool
+    product: Tensor, gates: List[_Gate], spec: Specification
 ) -> List[_Grads]:
     """From the gradient of ``x * mean(gates)``, times ``x``."""
-    return [_gate_backward(product, gate, batch_stats) for gate in gates]
-
-
-def _gate_backward(product: Tensor, g: _Gate, batch_stats: bool) -> _Grads:
-    p = g.parameters
-    total = product.sum(AXES[p.axis][0], keepdim=True, dtype=p.weight.dtype)
-    grad = _to_volume(total, p.axis) * p.share
-    deviation = torch.rsqrt(g.stats[1] + p.eps)
-    assert g.response is not None
-    normed = (g.response - g.stats[0]) * deviation
-    grad = grad * g.gate * (1 - g.gate)
-    shift, scale = grad.sum(), (grad * normed).sum()
-    if batch_stats:
-        grad = grad - (shift + normed * scale) / grad.numel()
-    grad = grad * (p.scale * deviation)
-    # The transpose of a convolution is one with the kernel turned round.
-    pooled = conv(grad, p.weight.flip(2, 3, 4).transpose(0, 1))
-    return _Grads(pooled, conv_weight_grad(g.pooled, grad), scale, shift)
+    grads, normed = [], []
+    for g in gates:
+        p = g.parameters
+        assert g.response is not None
+        total = product.sum(AXES[p.axis][0], keepdim=True, dtype=p.weight.dtype)
+        grad = _to_volume(total, p.axis) * p.share
+        grads.append(grad * g.gate * (1 - g.gate))
+        normed.append((g.response - g.stats[0]) * torch.rsqrt(g.stats[1] + p.eps))
+    # Gradients of scale and shift [G, 2]
+    sums = torch.stack(
+        [torch.stack([(v * n).sum(), v.sum()]) for v, n in zip(grads, normed)]
+    )
+    # What depends on the batch: the means of both, if its statistics do
+    through = torch.zeros_like(sums)
+    if spec.batch_stats:
+        through = mean_over_all(sums, _counts(grads), spec.group)
+    found = []
+    for g, grad, n, of_norm, (scale, shift) in zip(gates, grads, normed, sums, through):
+        p = g.parameters
+        if spec.batch_stats:
+            grad = grad - (shift + n * scale)
+        grad = grad * (p.scale * torch.rsqrt(g.stats[1] + p.eps))
+        # The transpose of a convolution is one with the kernel turned round.
+        pooled = conv(grad, p.weight.flip(2, 3, 4).transpose(0, 1))
+        found.append(_Grads(pooled, conv_weight_grad(g.pooled, grad), *of_norm))
+    return found
 
 
 def _pool(

@@ -215,6 +215,11 @@ class _Attention(torch.autograd.Function):
 def _differentiable_backward(
     grad: Tensor, x: Tensor, parameters: Parameters, spec: Specification
 ) -> List[Optional[Tensor]]:
+    if spec.group:
+        raise NotImplementedError(
+            'expected no second derivative through the statistics of several '
+            'processes (SyncBN). Use BN, or set norm_eval=True.'
+        )
     inputs = x, *parameters[:3]
     clips = to_clips(x, spec.num_segments)
     out = reference.attention(clips, spec.axes, unpack(parameters, spec))

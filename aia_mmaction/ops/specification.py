@@ -23,6 +23,9 @@ class Specification(NamedTuple):
     eps: float  # added to the variance
     batch_stats: bool  # whether the norms use the statistics of the batch
     relu: bool  # whether the output goes through a ReLU
+    # Processes that the statistics of the batch are over (:mod:`.sync`); '' for
+    # this one alone
+    group: str = ''
 
     @property
     def axes(self) -> GateAxes:

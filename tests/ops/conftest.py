@@ -10,6 +10,7 @@ collect_ignore = (
         'test_paths.py',
         'test_recompute.py',
         'test_self_check.py',
+        'test_sync.py',
         'test_triton.py',
     ]
 )

@@ -45,7 +45,6 @@ class TestAuto:
     @pytest.mark.parametrize(
         'norm_cfg,reason',
         [
-            (dict(type='SyncBN'), 'SyncBatchNorm'),
             (dict(type='GN', num_groups=1), 'GroupNorm'),
             (dict(type='BN3d', affine=False), 'no weight'),
         ],
@@ -55,8 +54,12 @@ class TestAuto:
         assert path == 'reference'
         assert reason in refused
 
-    def test_converted_sync_batch_norm_takes_the_reference(self):
+    def test_sync_batch_norm(self):
+        """Fast, too; over processes see tests/ops/test_sync.py."""
         layer = nn.SyncBatchNorm.convert_sync_batchnorm(CinST())
+        assert choose(layer)[0] in FAST
+        assert choose(CinST(norm_cfg=dict(type='SyncBN')))[0] in FAST
+        layer.gate_t.norm.process_group = object()
         assert choose(layer)[0] == 'reference'
 
     def test_some_norms_frozen(self):

@@ -23,6 +23,7 @@ def anew(monkeypatch):
     """As in a new process, of a machine on which 'auto' wants Triton."""
     monkeypatch.setattr(self_check, '_found', {})
     monkeypatch.setattr(dispatch, '_TRITON_DEVICES', (DEVICE,))
+    monkeypatch.setattr(dispatch, '_HAS_NUMBA', False)  # fused comes next
 
 
 def path_of(x, layer=None):

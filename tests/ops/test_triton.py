@@ -463,6 +463,26 @@ def test_default_on_cuda():
 
 
 @runs_kernels
+@nested_layers
+def test_statistics_over_processes(layer, monkeypatch):
+    """The way that they go, here in a group of one."""
+    monkeypatch.setattr(attention, 'combine_stats', lambda stats, *_: stats)
+    monkeypatch.setattr(
+        attention, 'mean_over_all', lambda sums, counts, _: sums / counts[:, None]
+    )
+    x, grad = random(3, 5, 3, 6, 7), random(3, 5, 3, 6, 7)
+    monkeypatch.setattr(attention, 'ROWS', 4)
+    given, found = parameters(layer, True), []
+    for group in ('', 'a group'):
+        spec = specification(layer, True, relu=True)._replace(group=group)
+        out, used, saved = attention.forward(x, given, spec, True)
+        with_stats = given._replace(stats=used)
+        grads = attention.backward(grad, x, None, with_stats, spec, saved)
+        found.append((out, used, *grads))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+@runs_kernels
 @pytest.mark.parametrize('training', [True, False])
 def test_nothing_outlives_the_backward_pass(training):
     # Not above: this file is a script, too.

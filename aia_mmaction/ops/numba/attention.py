@@ -16,6 +16,7 @@ from ..parameters import Parameters, Saved
 from ..recompute import restore
 from ..reference import AXES, GateAxes
 from ..specification import Specification
+from ..sync import combine_stats, mean_over_all
 from . import loops, volumes
 from .compiling import with_threads
 
@@ -210,6 +211,7 @@ class _Gates:
     ) -> None:
         self.layout = layout
         self.batch_stats = spec.batch_stats
+        self.sync = spec.group
         self.eps = np.float32(spec.eps)
         of_gates = [t.detach().float().numpy() for t in parameters[:3]]
         weight, self.scale, self.shift = of_gates
@@ -265,6 +267,9 @@ class _Gates:
         if self.batch_stats:
             geometry = self.layout.geometry[group]
             volumes.combine_moments(moments, geometry, self.stats[group])
+            if self.sync:
+                own = torch.from_numpy(self.stats[group])
+                own.copy_(combine_stats(own, _counts(geometry), self.sync))
         self._open(group)
 
     def compute_again(self) -> None:
@@ -302,6 +307,11 @@ class _Grads(NamedTuple):
     pooled: List[Array]  # [N, 2, D1, D2, D3] each
     weight: Array  # [G, 2, 3, 3, 3]
     norm: Array  # scale and shift [G, 2]
+
+
+def _counts(geometry: Array) -> Tensor:
+    """Values that each norm sees."""
+    return torch.from_numpy(geometry[:, :4].prod(1))
 
 
 def _pool(gates: _Gates, inner: Optional[slice], group: slice, x: Tensor) -> None:
@@ -356,7 +366,9 @@ def _grad_gates(gates: _Gates, group: slice, product: Array) -> _Grads:
     # What depends on the batch: the means of both, if its statistics do
     through = np.zeros((2, len(geometry)), np.float32)
     if gates.batch_stats:
-        through[:] = norm.T / geometry[:, :4].prod(1)
+        sums_of_all = torch.from_numpy(norm)
+        means = mean_over_all(sums_of_all, _counts(geometry), gates.sync)
+        through[:] = means.numpy().T
     volumes.grad_response(
         gates.response,
         geometry,

@@ -15,6 +15,7 @@ between are explained in :mod:`.kernels`:
 float64 is not supported: everything is computed in float32.
 """
 
+import math
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -27,6 +28,7 @@ from torch import Tensor
 from ..parameters import Parameters, Saved
 from ..recompute import restore
 from ..specification import Specification
+from ..sync import combine_stats, mean_over_all
 from . import kernels
 
 # Most pixels per side of the tiles that are reduced: up to 64 x 64 the maps of
@@ -133,7 +135,9 @@ def _forward(
     gates = None
     for group, of_group in zip(groups, stats.split([len(g) for g in groups])):
         pooled, _ = _pool(plan, group, x, gates)
-        gates, _ = _gates(plan, group, pooled, of_group, spec.batch_stats, spec.eps)
+        gates, _ = _gates(
+            plan, group, pooled, of_group, spec.batch_stats, spec.eps, sync=spec.group
+        )
     assert gates is not None  # a layer has an outer group
     _weigh(plan, groups[-1], x, gates, out, spec.relu)
     return stats
@@ -164,6 +168,7 @@ class _Group(NamedTuple):
     programs: int
     steps: int  # items of a program
     rows: int  # most programs of a gate
+    programs_of: Tuple[int, ...]  # each gate
 
     def __len__(self) -> int:
         return len(self.axes)
@@ -236,8 +241,8 @@ def _groups(
     return tuple(groups)
 
 
-def _geometry(plan: _Plan, axes: str) -> Dict[str, int]:
-    """From ``length`` to ``rows`` of a :class:`_Group`."""
+def _geometry(plan: _Plan, axes: str) -> Dict[str, Any]:
+    """From ``length`` to ``programs_of`` of a :class:`_Group`."""
     n, c, t, h, w = plan.shape
     sizes = dict(C=t * h * w, T=c * h * w, H=t * c * w, W=t * c * h)
     items = [n * triton.cdiv(sizes[a], kernels.BLOCK.value) for a in axes]
@@ -250,6 +255,7 @@ def _geometry(plan: _Plan, axes: str) -> Dict[str, int]:
         programs=sum(programs),
         steps=steps,
         rows=max(programs),
+        programs_of=tuple(programs),
     )
 
 
@@ -486,6 +492,7 @@ def _gates(
     batch_stats: bool = False,
     eps: float = 0.0,
     with_response: bool = False,
+    sync: str = '',
 ) -> Tuple[Tensor, Optional[Tensor]]:
     """The gates of a group, and if asked for what they were made of.
 
@@ -511,6 +518,9 @@ def _gates(
         length=pooled.stride(0),
         **_maps(plan, group, eps),
     )
+    if moments is not None and sync:
+        stats.copy_(_stats_of_all(plan, group, moments, sync))
+        return _gates(plan, group, pooled, stats, False, eps, with_response)
     if batch_stats:
         _launch(
             kernels.norm_kernel,
@@ -525,6 +535,29 @@ def _gates(
             **_maps(plan, group, eps),
         )
     return gates, response
+
+
+def _stats_of_all(plan: _Plan, group: _Group, moments: Tensor, sync: str) -> Tensor:
+    """Mean and variance ``[G, 2]`` over processes, from the moments of the
+    programs ``[G * rows, 3]``: count, mean and sum of squared deviations.
+    """
+    counts = _counts(plan, group, moments)
+    count, mean, squares = moments.view(len(group), group.rows, 3).unbind(-1)
+    # Gates have different numbers of programs.
+    programs = counts.new_tensor(group.programs_of)[:, None]
+    there = torch.arange(group.rows, device=moments.device) < programs
+    count, mean = count.where(there, 0), mean.where(there, 0)
+    centre = (count * mean).sum(1) / counts
+    away = (mean - centre[:, None]) ** 2 * count
+    variance = (squares.where(there, 0) + away).sum(1) / counts
+    return combine_stats(torch.stack([centre, variance], 1), counts, sync)
+
+
+def _counts(plan: _Plan, group: _Group, like: Tensor) -> Tensor:
+    """Values that each norm sees."""
+    sizes = dict(zip('NCTHW', plan.shape))
+    total = math.prod(plan.shape)
+    return like.new_tensor([total // sizes[axis] for axis in group.axes])
 
 
 def _weigh(
@@ -568,6 +601,9 @@ def _grad_gates(
         sums=sums,
         **_maps(plan, group, spec.eps),
     )
+    grads_of_norm = None
+    if spec.batch_stats and spec.group:
+        grads_of_norm = _share_sums(plan, group, sums, spec.group)
     grads = grad_norm.new_empty(2, group.length)
     # The gates have different numbers of programs.
     grad_weight = grad_norm.new_zeros(len(group), group.rows, 54)
@@ -591,7 +627,25 @@ def _grad_gates(
         ROWS=triton.next_power_of_2(group.rows),
         **_maps(plan, group, spec.eps),
     )
+    if grads_of_norm is not None:
+        grad_scale_shift = grads_of_norm
     return grads, grad_weight.sum(1), grad_scale_shift
+
+
+def _share_sums(plan: _Plan, group: _Group, sums: Tensor, sync: str) -> Tensor:
+    """Have the next kernel divide the sums of all processes by their count.
+
+    Returns:
+        Tensor: The gradients of scale and shift ``[G, 2]``, of this process.
+    """
+    counts = _counts(plan, group, sums)
+    programs = counts.new_tensor(group.programs_of)[:, None]
+    there = torch.arange(group.rows, device=sums.device) < programs
+    by_gate = sums.view(len(group), group.rows, 2)  # alone, times the normed
+    own = by_gate.where(there[..., None], 0).sum(1)
+    by_gate.zero_()
+    by_gate[:, 0] = mean_over_all(own, counts, sync) * counts[:, None]
+    return own.flip(1)
 
 
 def _grad_x(
