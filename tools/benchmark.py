@@ -17,6 +17,8 @@ Examples:
         --device cuda --batch 16 --amp float16 --channels-last
     # one layer, in the four stages of a ResNet, against the copy bandwidth
     python tools/benchmark.py layer --layers CinST STinC
+    # what the docs report: several networks and sizes
+    python tools/benchmark.py grid small
     # how the ratio scales: one axis at a time
     python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \
         --batches 1 2 4 --frames 4 8 16 --sizes 112 224
@@ -29,12 +31,15 @@ import sys
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from aia_mmaction.benchmarking.layers import measure_layers
 from aia_mmaction.benchmarking.networks import (
     DEFAULT_SIZE,
+    GRIDS,
     METRICS,
+    measure_grid,
     measure_network,
     measure_scaling,
 )
@@ -84,6 +89,15 @@ def parse_args():
     )
     network.add_argument('--metrics', nargs='+', choices=METRICS, default=list(METRICS))
 
+    grid = subparsers.add_parser('grid', parents=[common])
+    grid.add_argument('grid', choices=GRIDS)
+    grid.add_argument(
+        '--metrics',
+        nargs='+',
+        choices=METRICS,
+        default=['inference', 'training step', 'kept for backward'],
+    )
+
     layer = subparsers.add_parser('layer', parents=[common])
     layer.add_argument('--layers', nargs='+', default=['CinST', 'STinC'])
     layer.add_argument('--batch', type=int, default=1, help='clips')
@@ -103,6 +117,9 @@ def measure(args, setting):
         return measure_layers(
             args.layers, args.impl, setting, args.batch, args.num_segments
         )
+    if args.what == 'grid':
+        configs = Path(__file__).resolve().parent.parent / 'configs'
+        return measure_grid(args.grid, configs, args.impl, args.metrics, setting)
     rows = []
     for config in args.configs:
         if args.what == 'scaling':
@@ -111,7 +128,8 @@ def measure(args, setting):
             )
         else:
             rows += measure_network(
-                config,
+                Config.fromfile(config),
+                Path(config).stem,
                 args.impl,
                 args.metrics,
                 setting,

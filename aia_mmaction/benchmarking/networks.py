@@ -197,7 +197,8 @@ METRICS = {
 
 
 def measure_network(
-    config: str,
+    cfg: Config,
+    name: str,
     impls: Sequence[str],
     metrics: Sequence[str],
     setting: Setting,
@@ -209,7 +210,8 @@ def measure_network(
     """One row for each variant of a config's network.
 
     Args:
-        config (str): Path of the config.
+        cfg (Config): The config.
+        name (str): What the table calls it.
         impls (Sequence[str]): Paths to compare with the plain network.
         metrics (Sequence[str]): Keys of :data:`METRICS`.
         setting (Setting): Where and how.
@@ -222,7 +224,6 @@ def measure_network(
         ValueError: If the config's network has no attention.
         WrongResults: If a path does not compute what the reference does.
     """
-    cfg = Config.fromfile(config)
     frames = frames or frames_per_clip(cfg)
     x = setting.prepare(torch.randn(input_shape(cfg, batch, frames, size)))
     models = {
@@ -242,22 +243,22 @@ def measure_network(
             model.compile()
     rows: List[Row] = [
         dict(
-            config=Path(config).stem,
-            attention='' if name == 'plain' else attention,
-            variant=name,
+            config=name,
+            attention='' if variant == 'plain' else attention,
+            variant=variant,
             input='x'.join(map(str, x.shape)),
         )
-        for name in models
+        for variant in models
     ]
     for metric in metrics:
-        print(f'{config}, {tuple(x.shape)}: {metric} ...', file=sys.stderr)
+        print(f'{name}, {tuple(x.shape)}: {metric} ...', file=sys.stderr)
         measure, unit, scale = METRICS[metric]
         values, first = measure(models, x, setting)
-        for row, name in zip(rows, models):
-            row[f'{metric} ({unit})'] = values[name] / scale
-            row[f'{metric} ratio'] = values[name] / values['plain']
-            if name in first:
-                row[f'{metric} first call (s)'] = first[name]
+        for row, variant in zip(rows, models):
+            row[f'{metric} ({unit})'] = values[variant] / scale
+            row[f'{metric} ratio'] = values[variant] / values['plain']
+            if variant in first:
+                row[f'{metric} first call (s)'] = first[variant]
     return rows
 
 
@@ -270,11 +271,63 @@ def measure_scaling(
     sizes: Sequence[int],
 ) -> List[Row]:
     """Inference on one axis at a time, the others at the config's."""
-    own = frames_per_clip(Config.fromfile(config))
+    cfg, name = Config.fromfile(config), Path(config).stem
+    own = frames_per_clip(cfg)
     points = [(batch, own, DEFAULT_SIZE) for batch in batches]
     points += [(1, n, DEFAULT_SIZE) for n in frames if n != own]
     points += [(1, own, size) for size in sizes if size != DEFAULT_SIZE]
     rows = []
     for batch, n, size in points:
-        rows += measure_network(config, impls, ['inference'], setting, batch, size, n)
+        rows += measure_network(
+            cfg, name, impls, ['inference'], setting, batch, size, n
+        )
+    return rows
+
+
+# name: (config or the backbone that it gets, clips, pixels). What is large costs
+# by its bytes, what is small by its calls, and MobileNetV2 is cheap itself.
+GRIDS = {
+    'large': [
+        ('tsn_r50_cinst_sthv1', 1, 224),
+        ('tsn_r50_stinc_sthv1', 1, 224),
+        ('tsm_r50_cinst_sthv1', 1, 224),
+        ('tsm_r50_stinc_sthv1', 1, 224),
+        ('tsm_r50_cinst_sthv1', 1, 112),
+        ('r2plus1d_r34_cinst_kinetics400', 1, 112),
+    ],
+    'small': [
+        ('tsn_mobilenetv2_cinst', 8, 112),
+        ('tsn_r18_cinst_motion-pairs', 8, 112),
+        ('tsn_r18_cinst_motion-pairs', 16, 48),
+        ('tsn_r18_cinst_motion-pairs', 1, 48),
+    ],
+}
+
+
+def measure_grid(
+    grid: str,
+    configs: Path,
+    impls: Sequence[str],
+    metrics: Sequence[str],
+    setting: Setting,
+) -> List[Row]:
+    """The networks and sizes of :data:`GRIDS`.
+
+    Args:
+        grid (str): A key of it.
+        configs (Path): The folder of the configs.
+        impls (Sequence[str]), metrics (Sequence[str]), setting (Setting): As in
+            :func:`measure_network`.
+    """
+    rows = []
+    for name, batch, size in GRIDS[grid]:
+        if name == 'tsn_mobilenetv2_cinst':
+            cfg = Config.fromfile(configs / 'tsn_r18_cinst_motion-pairs.py')
+            cfg.model.backbone = dict(
+                type='AIAMobileNetV2', plugins='CinST', num_segments=8
+            )
+            cfg.model.cls_head.in_channels = 1280
+        else:
+            cfg = Config.fromfile(configs / f'{name}.py')
+        rows += measure_network(cfg, name, impls, metrics, setting, batch, size)
     return rows

@@ -247,3 +247,14 @@ def test_taken_by_default():
         'auto', torch.randn(2, 3, 4, 5, 6), layer.axes, layer._gates()
     )
     assert path == 'numba'
+
+
+def test_whatever_the_defaults_are():
+    layer, x = build(STinC, 'numba', False), torch.randn(2, 3, 4, 5, 6)
+    expected = layer(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device('meta'), torch.inference_mode():
+            assert torch.equal(layer(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -134,13 +134,15 @@ def test_no_speed_for_wrong_results(monkeypatch, capsys, name):
 
     monkeypatch.setattr(fused, name, wrong)
     with pytest.raises(
-        SystemExit, match='auto: no speed is printed.*relative errors.*CinST'
+        SystemExit, match='fused: no speed is printed.*relative errors.*CinST'
     ):
         # in place, as its activations are
         call(
             monkeypatch,
             'network',
             REPO / 'configs/tsn_r50_cinst_sthv1.py',
+            '--impl',
+            'fused',
             '--size',
             32,
             '--repeats',
@@ -149,3 +151,18 @@ def test_no_speed_for_wrong_results(monkeypatch, capsys, name):
             'inference',
         )
     assert 'inference' not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_grid(monkeypatch, tmp_path):
+    """MobileNetV2 has no config of its own; the others are known."""
+    names = {name for grid in networks.GRIDS.values() for name, *_ in grid}
+    assert 'tsn_mobilenetv2_cinst' in names
+    for name in names - {'tsn_mobilenetv2_cinst'}:
+        assert (REPO / f'configs/{name}.py').exists()
+    monkeypatch.setitem(networks.GRIDS, 'small', [('tsn_mobilenetv2_cinst', 1, 32)])
+    out = tmp_path / 'out.json'
+    options = ['--impl', 'auto', '--repeats', 1, '--metrics', 'inference']
+    call(monkeypatch, 'grid', 'small', *options, '--json', out)
+    rows = json.loads(out.read_text())['rows']
+    assert [row['variant'] for row in rows] == ['plain', 'auto']

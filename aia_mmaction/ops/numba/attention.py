@@ -82,9 +82,10 @@ def backward(
     _from_loops(grad_x, result)
     weight, scale, shift, _ = parameters
     grad_norms = torch.from_numpy(np.concatenate([g.norm for g in grads]))
+    weights = torch.from_numpy(np.concatenate([g.weight for g in grads]))
     return (
         result,
-        torch.from_numpy(np.concatenate([g.weight for g in grads])).to(weight.dtype),
+        weights.to(weight.dtype, copy=True),
         grad_norms[:, 0].to(scale.dtype, copy=True),
         grad_norms[:, 1].to(shift.dtype, copy=True),
     )
@@ -115,7 +116,7 @@ def _forward(
         weighed = torch.empty_like(x)
         _weigh(gates, outer, x, weighed, spec.relu)
         _from_loops(weighed, out)
-    return torch.from_numpy(gates.stats)
+    return torch.tensor(gates.stats, device='cpu')
 
 
 # The dimensions in NCTHW of the axes of each gate's volume
@@ -195,6 +196,11 @@ def _planar_sizes(x: Tensor) -> Optional[Tuple[int, int, int]]:
     return (n, c, t * h * w) if x.is_contiguous() else None
 
 
+def _floats(*shape: int) -> Array:
+    """Room from PyTorch, which counts what it allocates."""
+    return torch.empty(shape, dtype=torch.float32, device='cpu').numpy()
+
+
 def _flat(x: Tensor) -> Array:
     return x.as_strided((x.numel(),), (1,)).numpy()
 
@@ -224,9 +230,9 @@ class _Gates:
             self.stats = parameters.stats.float().numpy().copy()
         self.volumes = saved.volumes.numpy()
         if not len(self.volumes):
-            self.volumes = np.empty(2 * layout.padded, np.float32)
-        self.response = np.empty(layout.size, np.float32)
-        self.gate = torch.empty(layout.size)
+            self.volumes = _floats(2 * layout.padded)
+        self.response = _floats(layout.size)
+        self.gate = torch.from_numpy(_floats(layout.size))
         self.argmax = saved.argmax.numpy()
 
     def of(self, flat: Array, group: slice, planes: int = 1) -> List[Array]:
@@ -280,7 +286,7 @@ class _Gates:
     def _convolve(self, group: slice, with_moments: bool) -> Array:
         geometry = self.layout.geometry[group]
         items = self.layout.items(group) if with_moments else 0
-        moments = np.empty((items, 2), np.float32)
+        moments = _floats(items, 2)
         weight = self.weight[group]
         volumes.convolve(self.volumes, geometry, weight, self.response, moments)
         return moments
@@ -297,10 +303,6 @@ class _Gates:
     def deviation(self, group: slice) -> Array:
         """One by the standard deviation."""
         return 1 / np.sqrt(self.stats[group, 1] + self.eps)
-
-
-NO_GATE = np.empty((0, 0, 0, 0), np.float32)
-NO_INDEX = np.empty((0, 0, 0, 0), np.int16)
 
 
 class _Grads(NamedTuple):
@@ -335,7 +337,7 @@ def _weigh(gates: _Gates, group: slice, x: Tensor, out: Tensor, relu: bool) -> N
 
 def _sums(gates: _Gates, group: slice, a: Tensor, b: Tensor) -> Array:
     """Sums of ``a * b`` over the axes of a group, as flat maps."""
-    flat = np.empty(gates.layout.size, np.float32)
+    flat = _floats(gates.layout.size)
     out = gates.of(flat, group)
     sums = loops.sum_c if len(out) == 1 else loops.sum_thw
     sums(a.numpy(), b.numpy(), *out)
@@ -348,8 +350,9 @@ def _grad_gates(gates: _Gates, group: slice, product: Array) -> _Grads:
     items = layout.items(group)
     mean = np.ascontiguousarray(gates.stats[group, 0])
     deviation = gates.deviation(group)
-    padded = np.zeros(layout.padded, np.float32)
-    sums = np.empty((items, 2), np.float32)
+    padded = _floats(layout.padded)
+    padded.fill(0)
+    sums = _floats(items, 2)
     volumes.grad_norm(
         product,
         gates.gate.numpy(),
@@ -381,10 +384,10 @@ def _grad_gates(gates: _Gates, group: slice, product: Array) -> _Grads:
     )
     # The transpose of a convolution is one with the kernel turned round.
     turned = gates.weight[group][..., ::-1, ::-1, ::-1].swapaxes(1, 2)
-    pooled = np.empty(2 * layout.size, np.float32)
+    pooled = _floats(2 * layout.size)
     nothing = np.empty((0, 2), np.float32)
     volumes.convolve(padded, geometry, np.ascontiguousarray(turned), pooled, nothing)
-    parts = np.empty((items, 2, 3, 3, 3), np.float32)
+    parts = _floats(items, 2, 3, 3, 3)
     volumes.correlate(gates.volumes, padded, geometry, parts)
     weight = np.empty((len(geometry), 54), np.float32)
     volumes.sum_items(parts.reshape(items, 54), geometry, weight)
