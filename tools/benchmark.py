@@ -34,7 +34,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from aia_mmaction.benchmarking.layers import measure_layers
+from aia_mmaction.benchmarking.layers import STAGES, measure_layers
 from aia_mmaction.benchmarking.networks import (
     DEFAULT_SIZE,
     GRIDS,
@@ -102,6 +102,14 @@ def parse_args():
     layer.add_argument('--layers', nargs='+', default=['CinST', 'STinC'])
     layer.add_argument('--batch', type=int, default=1, help='clips')
     layer.add_argument('--num-segments', type=int, default=8)
+    layer.add_argument(
+        '--maps',
+        nargs='+',
+        type=channels_and_side,
+        default=STAGES,
+        metavar='CHANNELSxSIDE',
+        help='e.g. 64x56. Default: those of a ResNet-50 at 224 pixels',
+    )
 
     scaling = subparsers.add_parser('scaling', parents=[common])
     scaling.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
@@ -111,11 +119,16 @@ def parse_args():
     return parser.parse_args()
 
 
+def channels_and_side(text):
+    channels, _, side = text.partition('x')
+    return int(channels), int(side)
+
+
 def measure(args, setting):
     """Rows of whatever the command line asks for."""
     if args.what == 'layer':
         return measure_layers(
-            args.layers, args.impl, setting, args.batch, args.num_segments
+            args.layers, args.impl, setting, args.batch, args.num_segments, args.maps
         )
     if args.what == 'grid':
         configs = Path(__file__).resolve().parent.parent / 'configs'

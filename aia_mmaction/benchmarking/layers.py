@@ -1,7 +1,7 @@
 """What one layer costs, against the bandwidth of the memory."""
 
 from functools import partial
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from .networks import Row
 from .timing import Setting
 from .verification import compare
 
-# [C, H, W] after norm2 in the four stages of a ResNet-50 at 224 pixels
-STAGES = [(64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]
+# After norm2 in the four stages of a ResNet-50 at 224 pixels
+STAGES = [(64, 56), (128, 28), (256, 14), (512, 7)]
 
 
 def measure_layers(
@@ -22,13 +22,23 @@ def measure_layers(
     setting: Setting,
     batch: int,
     num_segments: int,
+    maps: Sequence[Tuple[int, int]],
 ) -> List[Row]:
-    """One row for each layer, stage and path, against the copy bandwidth."""
+    """One row for each layer, map and path, against the copy bandwidth.
+
+    Args:
+        names (Sequence[str]): Layers.
+        impls (Sequence[str]): Paths.
+        setting (Setting): Where and how.
+        batch (int): Clips.
+        num_segments (int): Frames per clip.
+        maps (Sequence[tuple[int, int]]): Channels, and side in pixels.
+    """
     rows: List[Row] = []
     for name in names:
-        for c, h, w in STAGES:
+        for channels, side in maps:
             # [N * T, C, H, W], as in a 2-D network
-            shape = batch * num_segments, c, h, w
+            shape = batch * num_segments, channels, side, side
             x = setting.prepare(torch.randn(shape))
             x = x if setting.dtype is None else x.to(setting.dtype)
             layers = {}

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from aia_mmaction.benchmarking import layers, networks
+from aia_mmaction.benchmarking import networks
 from aia_mmaction.ops import fused
 from tools import benchmark as tool
 
@@ -70,12 +70,13 @@ def test_network_of_whole_clips(monkeypatch, tmp_path):
 
 
 def test_layer(monkeypatch, capsys):
-    monkeypatch.setattr(layers, 'STAGES', [(5, 7, 6)])
     call(
         monkeypatch,
         'layer',
         '--layers',
         'STinC',
+        '--maps',
+        '5x7',
         '--repeats',
         1,
         '--amp',
@@ -83,7 +84,7 @@ def test_layer(monkeypatch, capsys):
         '--channels-last',
     )
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split('|')[2].strip() for line in lines if '8x5x7x6' in line] == [
+    assert [line.split('|')[2].strip() for line in lines if '8x5x7x7' in line] == [
         'reference',
         'auto',
         'copy',
