@@ -71,7 +71,7 @@ setup(
         'mmcv-lite': ['mmcv-lite>=2.0.1,<2.2.0'],
         'mim': ['openmim>=0.3.9'],
         # The fast path on CPUs
-        'cpu': ['numba>=0.57'],
+        'cpu': ['numba'],
         # Reads what decord does not, or not in order.
         'video': ['av>=15'],
         'onnx': ['onnx', 'onnxruntime'],
