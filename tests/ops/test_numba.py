@@ -2,10 +2,7 @@
 
 import copy
 import os
-import subprocess
-import sys
 import threading
-from functools import partial
 
 import pytest
 import torch
@@ -18,7 +15,6 @@ from aia_mmaction import ChannelContext, CinST, STinC
 from aia_mmaction.ops import dispatch
 from aia_mmaction.ops.parity import deviations
 
-from ..conftest import REPO
 from ..preloaded import run_code
 from .test_paths import LAYERS, SHAPES, assert_inplace_is_the_same, build, data
 
@@ -183,14 +179,21 @@ with torch.no_grad():
 
 @pytest.mark.slow
 def test_processes_with_one_new_cache(tmp_path):
-    """At once, and then of another kind of CPU."""
-    env = dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path), PYTHONPATH=str(REPO))
-    command = [sys.executable, '-c', LAYER]
-    start = partial(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
-    for environments in ([env, env], [dict(env, NUMBA_CPU_NAME='generic')]):
-        started = [start(env=each) for each in environments]
-        for process in started:
-            assert 'sum True' in process.communicate()[0]
+    """Two at once, and one of them for another kind of CPU."""
+    logs = []
+
+    def work(**env):
+        env['NUMBA_CACHE_DIR'] = str(tmp_path / 'cache')
+        logs.append(run_code(LAYER, tmp_path, env))
+
+    kinds = [{}, {}, dict(NUMBA_CPU_NAME='generic')]
+    workers = [threading.Thread(target=work, kwargs=kind) for kind in kinds]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for code, log in logs:
+        assert code == 0 and 'sum True' in log, log
     assert list(tmp_path.rglob('*.nbi'))
 
 
