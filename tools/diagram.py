@@ -203,12 +203,12 @@ WAY = {
         ('which path, and why', 'layers/attention.py\nops/dispatch.py'),
         ('weights are packed,\nclips unfolded', 'ops/functional.py'),
         ('one operator', 'ops/operator.py'),
-        ('the gates', 'ops/fused.py\nops/triton/'),
+        ('the gates', 'ops/fused.py\nops/numba/, triton/'),
     ],
     'back': [
         ('its backward pass,\none more operator', 'ops/operator.py'),
         ('the input again, from\nwhat the norm saved', 'ops/recompute.py'),
-        ('the gradients', 'ops/fused.py\nops/triton/'),
+        ('the gradients', 'ops/fused.py\nops/numba/, triton/'),
         ('the norm, the\nconvolution, ...', 'PyTorch'),
     ],
 }
