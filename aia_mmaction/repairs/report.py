@@ -87,7 +87,7 @@ def find_limits() -> Iterator[Problem]:
         )
     if not installed('numba'):
         yield Problem(
-            'on CPUs the attention is about twice as fast with numba',
+            'on CPUs the attention takes about half the time with numba',
             'pip install numba',
         )
     if not installed('torchvision'):
