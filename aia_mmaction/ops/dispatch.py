@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import self_check
 from .clips import to_clips
-from .parameters import GateModule
+from .parameters import GateModule, look_up
 from .reference import GateAxes
 from .specification import KERNEL_GATES, MAX_SIZE
 
@@ -192,7 +192,7 @@ def _why_not_gate(gate: GateModule, x: Tensor) -> Optional[str]:
     conv, norm = gate.conv, gate.norm
     if type(conv) is not nn.Conv3d:
         return f'the convolution is a {type(conv).__name__}'
-    if conv._parameters['bias'] is not None:
+    if look_up(conv, conv._parameters, 'bias') is not None:
         return 'the convolution has bias=True'
     changed = [k for k, v in _CONV.items() if getattr(conv, k) != v]
     if changed:
@@ -202,6 +202,8 @@ def _why_not_gate(gate: GateModule, x: Tensor) -> Optional[str]:
     is_sync = getattr(type(norm), 'forward', None) is nn.SyncBatchNorm.forward
     if type(norm) is not nn.BatchNorm3d and not is_sync:
         return f'the norm is a {type(norm).__name__}'
+    if is_sync and norm.training and is_compiling():
+        return 'a SyncBN in training is being compiled'
     if gate.scale is None:
         return 'the norm has no weight and bias'
     for module in (gate.gate, conv, norm):

@@ -5,7 +5,7 @@ channel. ``G`` is the number of gates, inner before outer.
 """
 
 from functools import partial
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -73,12 +73,20 @@ def read_gate(gate: Any) -> GateModule:
         gate,
         conv,
         norm,
-        conv._parameters.get('weight'),
-        norm._parameters.get('weight'),
-        norm._parameters.get('bias'),
-        norm._buffers.get('running_mean'),
-        norm._buffers.get('running_var'),
+        look_up(conv, conv._parameters, 'weight'),
+        look_up(norm, norm._parameters, 'weight'),
+        look_up(norm, norm._parameters, 'bias'),
+        look_up(norm, norm._buffers, 'running_mean'),
+        look_up(norm, norm._buffers, 'running_var'),
     )
+
+
+def look_up(module: Any, tensors: Mapping[str, Any], name: str) -> Any:
+    """A tensor of a module, by its dictionary where it is there.
+
+    In a replica of DataParallel, and under FSDP, it is a plain attribute.
+    """
+    return tensors[name] if name in tensors else getattr(module, name, None)
 
 
 def pack(gates: Sequence[GateModule]) -> Parameters:

@@ -62,6 +62,29 @@ class TestAuto:
         layer.gate_t.norm.process_group = object()
         assert choose(layer)[0] == 'reference'
 
+    def test_sync_batch_norm_in_a_graph(self, monkeypatch):
+        """Its process group is no constant of one."""
+        layer = nn.SyncBatchNorm.convert_sync_batchnorm(CinST())
+        monkeypatch.setattr(dispatch, 'is_compiling', lambda: True)
+        path, (refused,) = choose(layer)
+        assert path == 'reference' and 'SyncBN in training' in refused
+        assert choose(layer.eval())[0] in FAST
+
+    def test_weights_that_are_plain_attributes(self):
+        """As in a replica of DataParallel, and under FSDP."""
+        layer, x = CinST().eval(), feature_map()
+        expected = layer(x)
+        for module in list(layer.modules()):
+            for name, tensor in list(module._parameters.items()):
+                if tensor is not None:
+                    delattr(module, name)
+                    setattr(module, name, tensor.detach().clone())
+            for name, tensor in list(module._buffers.items()):
+                delattr(module, name)
+                setattr(module, name, tensor)
+        assert choose(layer)[0] in FAST
+        assert torch.equal(layer(x), expected)
+
     def test_some_norms_frozen(self):
         layer = CinST()
         layer.gate_t.norm.eval()
