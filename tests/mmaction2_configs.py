@@ -44,7 +44,6 @@ CONFIGS = Path(mmaction.__file__).parent / '.mim' / 'configs'
 PAGE = Path(__file__).parent.parent / 'docs' / 'backbones.md'
 EXAMPLES = (  # of each kind; `make test` has them
     'recognition/c2d/c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb.py',
-    'recognition/c3d/c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb.py',
     'recognition/csn/ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1-58e_'
     'kinetics400-rgb.py',
     'recognition/i3d/i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb.py',
