@@ -12,8 +12,11 @@ pytest.importorskip('numba')
 
 
 from aia_mmaction import ChannelContext, CinST, STinC
+from aia_mmaction.ops import LAYERS as AXES
 from aia_mmaction.ops import dispatch
+from aia_mmaction.ops.parameters import Parameters
 from aia_mmaction.ops.parity import deviations
+from aia_mmaction.ops.specification import Specification
 
 from ..preloaded import run_code
 from .test_paths import LAYERS, SHAPES, assert_inplace_is_the_same, build, data
@@ -45,6 +48,35 @@ def test_layouts(cls, layout):
     assert deviations(layer, x, LAYOUTS[layout]()) == {}
     # A gradient of another layout
     assert deviations(layer, x, torch.randn(x.shape)) == {}
+
+
+@pytest.mark.parametrize(
+    'shape', [(3, 17, 2, 2, 2), (1, 9, 3, 40, 50), (1, 3, 1, 1, 70)], ids=str
+)
+@pytest.mark.parametrize('cls', LAYERS[2:])
+def test_what_is_left_over_of_blocks(cls, shape):
+    """Small planes are computed several at a time, large slices two at a time."""
+    x, grad = data(shape)
+    assert deviations(build(cls, 'numba'), x, grad) == {}
+
+
+def test_the_input_may_be_made_again_in_another_layout():
+    """As of the norm before the layer, which need not keep its input's."""
+    from aia_mmaction.ops import numba
+
+    torch.manual_seed(0)
+    spec = Specification(*AXES['CinST'], 0, 1e-5, False, False)
+    parameters = Parameters(
+        torch.randn(4, 2, 3, 3, 3), torch.ones(4), torch.zeros(4), torch.ones(4, 2)
+    )
+    x = LAYOUTS['channels_last_3d']()
+    _, _, saved = numba.forward(x, parameters, spec, True)
+    grads = [
+        numba.backward(x, each, None, parameters, spec, saved)
+        for each in (x, x.contiguous())
+    ]
+    for one, other in zip(*grads):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('cls', LAYERS)

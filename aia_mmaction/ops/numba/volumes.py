@@ -1,281 +1,319 @@
-"""From pooled volumes to gates, and back: the small part of the attention.
+"""The convolutions of the gates, on maps of every layout.
 
-A *volume* is ``[N, planes, D1 + 2, D2 + 2, D3 + 2]`` with zeros around, so that
-no loop asks for borders; of two planes the first has the maxima, the second the
-means. A *map* is a volume without borders.
+The maps of all gates of a layer lie in flat arrays ``[planes, size]``, gate
+behind gate. A row of ``geometry`` says for a gate: N, D1, D2, D3, where its map
+``[N, D1, D2, D3]`` begins, and of how many slices ``[D2, D3]`` an item is. Of the
+two planes of pools the first has the maxima, the second the means.
 
-The volumes and the maps of all gates of a layer lie in flat arrays, gate behind
-gate. A row of ``geometry`` says for a gate: N, D1, D2, D3, and where it begins
-in a flat array of maps with borders and in one of maps without, of one plane. An
-*item* is a slice ``[D2, D3]`` of a gate; threads share the items of all gates.
+Threads share the items of all gates. Each copies the slices that it needs to a
+room with zeros around every slice, so that no loop asks for borders, and all
+slices together are one long row. What a row has between slices counts for nothing.
 """
 
 import numpy as np
 from numba import prange
 
 from .compiling import inline, kernel
+from .rows import ONE, ZERO
+
+TWO = np.uintp(2)
+# Compilers make vectors of up to so many numbers, and leave the rest one by one.
+VECTOR = np.uintp(32)
+SEVEN, EIGHT = np.uintp(7), np.uintp(8)
+
+
+@inline
+def _items_of(geometry, g):
+    return geometry[g, 0] * ((geometry[g, 1] + geometry[g, 5] - 1) // geometry[g, 5])
 
 
 @inline
 def _items(geometry):
     items = 0
     for g in range(geometry.shape[0]):
-        items += geometry[g, 0] * geometry[g, 1]
+        items += _items_of(geometry, g)
     return items
 
 
 @inline
 def _find(item, geometry):
-    """Number of the gate, sample and slice of an item."""
+    """Number of the gate and of its sample, the first slice, and how many."""
     g = 0
-    while item >= geometry[g, 0] * geometry[g, 1]:
-        item -= geometry[g, 0] * geometry[g, 1]
+    while item >= _items_of(geometry, g):
+        item -= _items_of(geometry, g)
         g += 1
-    return g, item // geometry[g, 1], item % geometry[g, 1]
+    slices = geometry[g, 5]
+    of_sample = (geometry[g, 1] + slices - 1) // slices
+    a = item % of_sample * slices
+    return g, item // of_sample, a, min(slices, geometry[g, 1] - a)
 
 
 @inline
-def _slice(maps, geometry, g, index):
-    """Slice number ``index`` of a gate, flat, of maps without borders."""
-    size = geometry[g, 2] * geometry[g, 3]
-    begin = geometry[g, 5] + index * size
-    return maps[begin : begin + size]
+def _slice(geometry, g, n, a):
+    """Where a slice begins."""
+    index = n * geometry[g, 1] + a
+    return np.uintp(geometry[g, 4] + index * geometry[g, 2] * geometry[g, 3])
 
 
 @inline
-def _padded_slice(volumes, geometry, g, planes, n, plane, a):
-    """A slice of a volume with borders, flat."""
-    size = (geometry[g, 2] + 2) * (geometry[g, 3] + 2)
-    index = (n * planes + plane) * (geometry[g, 1] + 2) + a
-    begin = planes * geometry[g, 4] + index * size
-    return volumes[begin : begin + size]
-
-
-@inline
-def _padded_slices(geometry, g):
-    """Slices of a volume of two planes, borders included."""
-    return geometry[g, 0] * 2 * (geometry[g, 1] + 2)
-
-
-@inline
-def _find_padded(index, geometry):
-    """Number of the gate and the slice, of all slices."""
-    g = 0
-    while index >= _padded_slices(geometry, g):
-        index -= _padded_slices(geometry, g)
-        g += 1
-    return g, index
-
-
-@inline
-def _clear(v, begin, end, step):
-    for k in range(begin, end, step):
-        v[k] = 0
-
-
-@inline
-def _clear_slice(v, is_border, width):
-    """Zeros around a flat slice, or all over it."""
-    _clear(v, 0, v.size if is_border else width, 1)
-    _clear(v, v.size - width, v.size, 1)
-    _clear(v, width, v.size, width)
-    _clear(v, width - 1, v.size, width)
-
-
-@kernel
-def clear_borders(volumes, geometry):
-    """Write zeros around volumes of two planes."""
-    slices = 0
-    for g in range(geometry.shape[0]):
-        slices += _padded_slices(geometry, g)
-    for i in prange(slices):
-        g, index = _find_padded(i, geometry)
-        a, width = index % (geometry[g, 1] + 2), geometry[g, 3] + 2
-        size = (geometry[g, 2] + 2) * width
-        begin = 2 * geometry[g, 4] + index * size
-        is_border = a == 0 or a == geometry[g, 1] + 1
-        _clear_slice(volumes[begin : begin + size], is_border, width)
-
-
-@inline
-def _taps(v, w, width, out):
-    """Add what 3x3 weights make of a slice, both flat, with rows of ``width``."""
-    length = out.size
-    a, b, c = v[:length], v[1:], v[2:]
-    d, e, f = v[width:], v[width + 1 :], v[width + 2 :]
-    g, h, i = v[2 * width :], v[2 * width + 1 :], v[2 * width + 2 :]
-    for k in range(length):
-        out[k] += (
-            w[0, 0] * a[k]
-            + w[0, 1] * b[k]
-            + w[0, 2] * c[k]
-            + w[1, 0] * d[k]
-            + w[1, 1] * e[k]
-            + w[1, 2] * f[k]
-            + w[2, 0] * g[k]
-            + w[2, 1] * h[k]
-            + w[2, 2] * i[k]
-        )
-
-
-@kernel
-def convolve(volumes, geometry, weight, out, moments):
-    """Convolve volumes with ``weight [G, outputs, planes, 3, 3, 3]``.
-
-    ``out`` gets maps of ``outputs`` planes. ``moments [items, 2]`` gets mean and
-    sum of squared deviations of each item of a single output, unless it is
-    empty.
+def _pad(maps, plane, geometry, g, n, first, count, out, to):
+    """Copy ``count`` slices with zeros around them; slices before the first and
+    after the last one are zero, and so are eight numbers behind all of them.
     """
-    outputs, planes = weight.shape[1], weight.shape[2]
+    D2, D3 = np.uintp(geometry[g, 2]), np.uintp(geometry[g, 3])
+    width = D3 + TWO
+    size = (D2 + TWO) * width
+    for s in range(count):
+        k = to + np.uintp(s) * size
+        if first + s < 0 or first + s >= geometry[g, 1]:
+            for e in range(size):
+                out[k + e] = 0
+            continue
+        for e in range(width + ONE):
+            out[k + e] = 0
+        begin = _slice(geometry, g, n, first + s)
+        for b in range(D2):
+            row = k + (b + ONE) * width + ONE
+            # Eight at a time, for short rows; what is too many is written again.
+            for c in range((D3 + SEVEN) // EIGHT):
+                for e in range(EIGHT):
+                    i = c * EIGHT + e
+                    out[row + i] = maps[plane, begin + b * D3 + i]
+            out[row + D3] = 0
+            out[row + D3 + ONE] = 0
+        for e in range(k + size - width, k + size + EIGHT):
+            out[e] = 0
+
+
+@inline
+def _taps(weight, g, order, is_turned, plane, out):
+    """The weights of a gate for one plane, in the axes of its map."""
+    for j in range(3):
+        for k in range(3):
+            for m in range(3):
+                at = j * order[g, 0] + k * order[g, 1] + m * order[g, 2]
+                # The transpose of a convolution has its kernel turned round.
+                out[j, k, m] = weight[g, plane * 27 + (26 - at if is_turned else at)]
+
+
+@kernel
+def convolve(maps, geometry, order, first, last, weight, is_turned, norm, out, moments):
+    """Convolve the maps of some gates with their kernels.
+
+    Args:
+        maps (float32): ``[planes, size]``.
+        geometry (int64): ``[G, 6]``.
+        order (int64): ``[G, 3]``, how far apart the weights of neighbours are
+            along each axis of a map.
+        first (int): Number of the first gate.
+        last (int): Number behind the last gate.
+        weight (float32): ``[G, 54]``, in the axes of the reference.
+        is_turned (bool): Whether to go back, from one plane to two, with the
+            kernels turned round.
+        norm (float32): ``[G, 3]``, so that ``(response - norm[g, 0]) * norm[g, 1]
+            + norm[g, 2]`` is written, or empty.
+        out (float32): ``[outputs, size]``.
+        moments (float32): ``[items, 3]``, gets number, mean and sum of squared
+            deviations of what each item writes, unless it is empty.
+    """
+    geometry, order, weight = (
+        geometry[first:last],
+        order[first:last],
+        weight[first:last],
+    )
+    outputs, planes = out.shape[0], maps.shape[0]
     for item in prange(_items(geometry)):
-        g, n, a = _find(item, geometry)
-        D1, D2, D3 = geometry[g, 1], geometry[g, 2], geometry[g, 3]
-        width = D3 + 2
-        response = np.empty(D2 * width - 2, np.float32)
+        g, n, a, count = _find(item, geometry)
+        D2, D3 = np.uintp(geometry[g, 2]), np.uintp(geometry[g, 3])
+        width = D3 + TWO
+        size = (D2 + TWO) * width
+        length = (np.uintp(count) * size + VECTOR - ONE) // VECTOR * VECTOR
+        step = np.uintp(count + 2) * size  # of a plane
+        # A row reads beyond the last slice.
+        v = np.empty(np.uintp(planes) * step + VECTOR + width + width, np.float32)
+        for p in range(planes):
+            to = np.uintp(p) * step
+            _pad(maps, p, geometry, g, n, a - 1, count + 2, v, to)
+        for e in range(np.uintp(planes) * step, v.size):
+            v[e] = 0
+        response, w = np.empty(length, np.float32), np.empty((3, 3, 3), np.float32)
+        begin = _slice(geometry, g, n, a)
         for o in range(outputs):
-            for k in range(response.size):
+            for k in range(length):
                 response[k] = 0
             for p in range(planes):
+                _taps(weight, g, order, is_turned, o + p, w)
                 for j in range(3):
-                    v = _padded_slice(volumes, geometry, g, planes, n, p, a + j)
-                    _taps(v, weight[g, o, p, j], width, response)
-            begin = outputs * geometry[g, 5] + ((n * outputs + o) * D1 + a) * D2 * D3
-            total = np.float32(0)
-            for b in range(D2):
-                row = response[b * width : b * width + D3]
-                to = out[begin + b * D3 : begin + (b + 1) * D3]
-                for c in range(D3):
-                    to[c] = row[c]
-                    total += row[c]
+                    w0, w1, w2 = w[j, 0, 0], w[j, 0, 1], w[j, 0, 2]
+                    w3, w4, w5 = w[j, 1, 0], w[j, 1, 1], w[j, 1, 2]
+                    w6, w7, w8 = w[j, 2, 0], w[j, 2, 1], w[j, 2, 2]
+                    x = np.uintp(p) * step + np.uintp(j) * size
+                    y, z = x + width, x + width + width
+                    for k in range(length):
+                        response[k] += (
+                            w0 * v[x + k]
+                            + w1 * v[x + k + ONE]
+                            + w2 * v[x + k + TWO]
+                            + w3 * v[y + k]
+                            + w4 * v[y + k + ONE]
+                            + w5 * v[y + k + TWO]
+                            + w6 * v[z + k]
+                            + w7 * v[z + k + ONE]
+                            + w8 * v[z + k + TWO]
+                        )
+            mean, slope, offset = np.float32(0), np.float32(1), np.float32(0)
+            if norm.size:
+                mean, slope, offset = norm[first + g]
+            total = np.float64(0)
+            for s in range(count):
+                for b in range(D2):
+                    row = np.uintp(s) * size + b * width
+                    to = begin + (np.uintp(s) * D2 + b) * D3
+                    of_row = np.float32(0)
+                    for c in range(D3):
+                        of_row += response[row + c]
+                        out[o, to + c] = (response[row + c] - mean) * slope + offset
+                    total += of_row
             if moments.size:
-                mean = total / np.float32(D2 * D3)
+                values = np.uintp(count) * D2 * D3
+                average = np.float32(total / values)
                 squares = np.float32(0)
-                to = out[begin : begin + D2 * D3]
-                for k in range(D2 * D3):
-                    squares += (to[k] - mean) * (to[k] - mean)
-                moments[item, 0] = mean
-                moments[item, 1] = squares
+                for k in range(values):
+                    away = out[o, begin + k] - average
+                    squares += away * away
+                moments[item, 0] = values
+                moments[item, 1] = average
+                moments[item, 2] = squares
 
 
 @inline
-def sum_items(items, geometry, out):
-    """Sums ``[G, n]`` of what each item ``[items, n]`` found."""
-    item = 0
-    for g in range(geometry.shape[0]):
-        for k in range(items.shape[1]):
-            total = 0.0  # float64
-            for i in range(geometry[g, 0] * geometry[g, 1]):
-                total += items[item + i, k]
-            out[g, k] = total
-        item += geometry[g, 0] * geometry[g, 1]
-
-
-@inline
-def combine_moments(moments, geometry, stats):
+def combine_moments(moments, geometry, first, last, stats):
     """Mean and biased variance ``[G, 2]`` from the moments of each item, without
     the difference of large squares.
     """
-    item = 0
-    for g in range(geometry.shape[0]):
-        items = geometry[g, 0] * geometry[g, 1]
-        total = squares = 0.0  # float64
-        for i in range(items):
-            total += moments[item + i, 0]
-        mean = total / items
-        count = geometry[g, 2] * geometry[g, 3]  # of an item
-        for i in range(items):
-            away = moments[item + i, 0] - mean
-            squares += moments[item + i, 1] + away * away * count
+    end = 0
+    for g in range(first, last):
+        begin, end = end, end + _items_of(geometry, g)
+        number = total = squares = 0.0  # float64
+        for i in range(begin, end):
+            number += moments[i, 0]
+            total += moments[i, 0] * moments[i, 1]
+        mean = total / number
+        for i in range(begin, end):
+            away = moments[i, 1] - mean
+            squares += moments[i, 2] + away * away * moments[i, 0]
         stats[g, 0] = mean
-        stats[g, 1] = squares / (items * count)
-        item += items
+        stats[g, 1] = squares / number
 
 
-@kernel
-def normalise(response, geometry, slope, offset, out):
-    """``response * slope + offset`` of each gate."""
-    for item in prange(_items(geometry)):
-        g, n, a = _find(item, geometry)
-        index = n * geometry[g, 1] + a
-        v = _slice(response, geometry, g, index)
-        to = _slice(out, geometry, g, index)
-        k, m = slope[g], offset[g]
-        for i in range(v.size):
-            to[i] = v[i] * k + m
+@inline
+def _map(geometry, g):
+    """Where a gate's map begins, and its size."""
+    N, D1, D2, D3 = geometry[g, 0], geometry[g, 1], geometry[g, 2], geometry[g, 3]
+    return np.uintp(geometry[g, 4]), np.uintp(N * D1 * D2 * D3)
 
 
-@kernel
-def grad_norm(product, gate, response, geometry, share, mean, deviation, out, sums):
-    """From the sums of ``gradient * x`` along a gate's axis to the gradient of
-    its norm's output, into a volume of one plane.
-
-    ``sums [items, 2]`` get what the gradients of the norm's weight and bias are
-    made of.
+@inline
+def of_norms(stats, eps, scale, shift, normed, gates):
+    """What :func:`convolve` takes for the norms alone, ``normed``, and for norms
+    with scale and shift, ``gates``, both ``[G, 3]``.
     """
-    for item in prange(_items(geometry)):
-        g, n, a = _find(item, geometry)
-        D2, D3 = geometry[g, 2], geometry[g, 3]
-        index = n * geometry[g, 1] + a
-        p = _slice(product, geometry, g, index)
-        s = _slice(gate, geometry, g, index)
-        r = _slice(response, geometry, g, index)
-        to = _padded_slice(out, geometry, g, 1, n, 0, a + 1)
-        scale = shift = np.float32(0)
-        of_share, of_mean, of_deviation = share[g], mean[g], deviation[g]
-        for b in range(D2):
-            begin = (b + 1) * (D3 + 2) + 1
-            row = to[begin : begin + D3]
-            x, y, z = p[b * D3 :], s[b * D3 :], r[b * D3 :]
-            for c in range(D3):
-                v = x[c] * of_share * y[c] * (1 - y[c])
-                scale += v * ((z[c] - of_mean) * of_deviation)
-                shift += v
-                row[c] = v
-        sums[item, 0] = scale
-        sums[item, 1] = shift
+    for g in range(stats.shape[0]):
+        factor = np.float32(1 / np.sqrt(stats[g, 1] + eps))
+        normed[g, 0] = gates[g, 0] = stats[g, 0]
+        normed[g, 1], gates[g, 1] = factor, factor * scale[g]
+        normed[g, 2], gates[g, 2] = 0, shift[g]
+
+
+@inline
+def normalise(x, geometry, first, last, norm, out):
+    """``(x - norm[g, 0]) * norm[g, 1] + norm[g, 2]`` of each gate."""
+    for g in range(first, last):
+        k, size = _map(geometry, g)
+        mean, slope, offset = norm[g]
+        for e in range(size):
+            out[k + e] = (x[k + e] - mean) * slope + offset
+
+
+@inline
+def grad_norm(sums, gate, normed, geometry, first, last, out, grads):
+    """From the sums of ``gradient * x`` to the gradients of what each norm made,
+    and of its scale and shift, ``grads [G, 2]``.
+
+    Added up in pieces, so that float32 is exact enough for millions.
+    """
+    share, piece = np.float32(1 / (last - first)), np.uintp(1024)
+    for g in range(first, last):
+        begin, size = _map(geometry, g)
+        of_scale = of_shift = np.float64(0)
+        for i in range((size + piece - ONE) // piece):
+            k = begin + i * piece
+            a = b = np.float32(0)
+            for e in range(min(piece, size - i * piece)):
+                s = gate[k + e]
+                v = sums[k + e] * share * s * (1 - s)
+                a += v * normed[k + e]
+                b += v
+                out[k + e] = v
+            of_scale += a
+            of_shift += b
+        grads[g, 0] = of_scale
+        grads[g, 1] = of_shift
+
+
+@inline
+def grad_response(normed, geometry, first, last, means, scale, stats, eps, grad):
+    """Through the norms, in place; ``means [G, 2]`` are of what depends on the
+    batch.
+    """
+    for g in range(first, last):
+        k, size = _map(geometry, g)
+        of_scale, of_shift = means[g - first, 0], means[g - first, 1]
+        factor = np.float32(scale[g] / np.sqrt(stats[g, 1] + eps))
+        for e in range(size):
+            grad[k + e] = (grad[k + e] - of_shift - normed[k + e] * of_scale) * factor
 
 
 @kernel
-def grad_response(response, geometry, mean, deviation, a_scale, a_shift, factor, out):
-    """Through the norm, in place: ``(grad - a_shift - normed * a_scale) *
-    factor``, where the first two are the means of what depends on the batch.
+def correlate(maps, grad, geometry, order, first, last, out):
+    """Gradients of the kernels, in parts ``[items, 54]``, from pools and the
+    gradients of what they were convolved to, ``grad [1, size]``.
     """
+    geometry, order = geometry[first:last], order[first:last]
     for item in prange(_items(geometry)):
-        g, n, a = _find(item, geometry)
-        D2, D3 = geometry[g, 2], geometry[g, 3]
-        r = _slice(response, geometry, g, n * geometry[g, 1] + a)
-        to = _padded_slice(out, geometry, g, 1, n, 0, a + 1)
-        of_mean, of_deviation = mean[g], deviation[g]
-        scale, shift, k = a_scale[g], a_shift[g], factor[g]
-        for b in range(D2):
-            begin = (b + 1) * (D3 + 2) + 1
-            row, z = to[begin : begin + D3], r[b * D3 :]
-            for c in range(D3):
-                normed = (z[c] - of_mean) * of_deviation
-                row[c] = (row[c] - shift - normed * scale) * k
-
-
-@kernel
-def correlate(volumes, grad, geometry, out):
-    """Gradients of the kernels, in parts ``[items, 2, 3, 3, 3]``, from pooled
-    volumes and the gradients of what they were convolved to, with borders.
-    """
-    for item in prange(_items(geometry)):
-        g, n, a = _find(item, geometry)
-        width = geometry[g, 3] + 2
-        length = geometry[g, 2] * width - 2
-        y = _padded_slice(grad, geometry, g, 1, n, 0, a + 1)[width + 1 :]
+        g, n, a, count = _find(item, geometry)
+        width = np.uintp(geometry[g, 3]) + TWO
+        size = (np.uintp(geometry[g, 2]) + TWO) * width
+        length = (np.uintp(count) * size + VECTOR - ONE) // VECTOR * VECTOR
+        # A row reads beyond the last slice, where ``y`` is zero.
+        v = np.zeros(np.uintp(count + 2) * size + VECTOR + width + width, np.float32)
+        y = np.zeros(length + width + ONE, np.float32)
+        _pad(grad, 0, geometry, g, n, a, count, y, ZERO)
         for p in range(2):
+            _pad(maps, p, geometry, g, n, a - 1, count + 2, v, ZERO)
             for j in range(3):
-                v = _padded_slice(volumes, geometry, g, 2, n, p, a + j)
                 for k in range(3):
-                    row = v[k * width :]
                     left = middle = right = np.float32(0)
-                    x0, x1, x2 = row[:length], row[1:], row[2:]
+                    x = np.uintp(j) * size + np.uintp(k) * width
                     for i in range(length):
-                        left += y[i] * x0[i]
-                        middle += y[i] * x1[i]
-                        right += y[i] * x2[i]
-                    out[item, p, j, k, 0] = left
-                    out[item, p, j, k, 1] = middle
-                    out[item, p, j, k, 2] = right
+                        of_grad = y[i + width + ONE]
+                        left += of_grad * v[x + i]
+                        middle += of_grad * v[x + i + ONE]
+                        right += of_grad * v[x + i + TWO]
+                    at = p * 27 + j * order[g, 0] + k * order[g, 1]
+                    out[item, at] = left
+                    out[item, at + order[g, 2]] = middle
+                    out[item, at + 2 * order[g, 2]] = right
+
+
+@inline
+def sum_items(parts, geometry, first, last, out):
+    """Sums ``[G, n]`` of what each item ``[items, n]`` found."""
+    end = 0
+    for g in range(first, last):
+        begin, end = end, end + _items_of(geometry, g)
+        for k in range(parts.shape[1]):
+            total = 0.0  # float64
+            for i in range(begin, end):
+                total += parts[i, k]
+            out[g, k] = total
