@@ -83,10 +83,10 @@ def _by_operator(
         out, stats = operator.attention(x, parameters, spec, backward, path)
     if batch_stats:
         shape = to_clips(x, num_segments).shape
-        for axis, gate, of_gate in zip(axes.all, of_axes, stats):
-            # All processes have as many clips.
-            count = shape.numel() // shape[AXES[axis][0]] * sync.world_size(group)
-            update_running_stats(gate.norm, of_gate, count)
+        # All processes have as many clips.
+        size = shape.numel() * sync.world_size(group)
+        counts = [size // shape[AXES[axis][0]] for axis in axes.all]
+        update_running_stats([gate.norm for gate in of_axes], stats, counts)
     return out if relu or activation is None else activation(out)
 
 

@@ -124,20 +124,25 @@ def unpack(parameters: Parameters, spec: Specification) -> Dict[str, Gate]:
 
 
 @torch.no_grad()
-def update_running_stats(norm: Any, stats: Tensor, count: int) -> None:
-    """Update a norm's running statistics, as a batch norm does itself.
+def update_running_stats(
+    norms: Sequence[Any], stats: Tensor, counts: Sequence[int]
+) -> None:
+    """Update the running statistics of norms, as batch norms do themselves.
 
     Args:
-        norm (nn.Module): Of one gate, in either mode.
-        stats (Tensor): Mean and biased variance of the batch, ``[2]``.
-        count (int): How many values they are of.
+        norms (Sequence[nn.Module]): Of the gates, in either mode.
+        stats (Tensor): Mean and biased variance of the batch, ``[G, 2]``.
+        counts (Sequence[int]): How many values they are of.
     """
-    if not norm.training or norm.running_mean is None:
+    if not norms[0].training or norms[0].running_mean is None:
         return
-    norm.num_batches_tracked += 1
-    mean, variance = stats.to(norm.running_mean.dtype).split(1)
-    momentum = norm.momentum
-    if momentum is None:  # a cumulative average
-        momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
-    norm.running_mean.lerp_(mean, momentum)
-    norm.running_var.lerp_(variance * (count / (count - 1)), momentum)
+    stats = stats.to(norms[0].running_mean.dtype)
+    # 0-dimensional tensors, of one operation for all gates
+    means, variances = (column.unbind() for column in stats.unbind(1))
+    for norm, mean, variance, count in zip(norms, means, variances, counts):
+        norm.num_batches_tracked += 1
+        momentum = norm.momentum
+        if momentum is None:  # a cumulative average
+            momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
+        norm.running_mean.lerp_(mean, momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), momentum)
