@@ -15,10 +15,11 @@ Examples:
     # on a GPU, as it is trained
     python tools/benchmark.py network configs/tsm_r50_cinst_sthv1.py \
         --device cuda --batch 16 --amp float16 --channels-last
-    # one layer, in the four stages of a ResNet, against the copy bandwidth
+    # one layer, in the four stages of a ResNet, against what no code can beat
     python tools/benchmark.py layer --layers CinST STinC
-    # what the docs report: several networks and sizes
+    # what the docs report: several networks and sizes, or layers and maps
     python tools/benchmark.py grid small
+    python tools/benchmark.py grid maps
     # how the ratio scales: one axis at a time
     python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \
         --batches 1 2 4 --frames 4 8 16 --sizes 112 224
@@ -34,7 +35,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from aia_mmaction.benchmarking.layers import STAGES, measure_layers
+from aia_mmaction.benchmarking.layers import MAPS, STAGES, measure_layers
 from aia_mmaction.benchmarking.networks import (
     DEFAULT_SIZE,
     GRIDS,
@@ -90,7 +91,7 @@ def parse_args():
     network.add_argument('--metrics', nargs='+', choices=METRICS, default=list(METRICS))
 
     grid = subparsers.add_parser('grid', parents=[common])
-    grid.add_argument('grid', choices=GRIDS)
+    grid.add_argument('grid', choices=[*GRIDS, 'maps'])
     grid.add_argument(
         '--metrics',
         nargs='+',
@@ -127,9 +128,10 @@ def channels_and_side(text):
 def measure(args, setting):
     """Rows of whatever the command line asks for."""
     if args.what == 'layer':
-        return measure_layers(
-            args.layers, args.impl, setting, args.batch, args.num_segments, args.maps
-        )
+        maps = [(args.batch, *of_map) for of_map in args.maps]
+        return measure_layers(args.layers, args.impl, setting, args.num_segments, maps)
+    if args.what == 'grid' and args.grid == 'maps':
+        return measure_layers(['CinST', 'STinC'], args.impl, setting, 8, MAPS)
     if args.what == 'grid':
         configs = Path(__file__).resolve().parent.parent / 'configs'
         return measure_grid(args.grid, configs, args.impl, args.metrics, setting)

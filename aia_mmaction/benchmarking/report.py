@@ -65,10 +65,10 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Bars of the ratios to the plain network.
+    """Bars of the ratios to the plain network, or of layers to the reference.
 
     Raises:
-        ValueError: If there are none, as of single layers.
+        ValueError: If there are none.
     """
     import matplotlib
 
@@ -80,11 +80,14 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     )
     if not metrics:
         raise ValueError(
-            '--plot: expected ratios to the plain network, got '
-            'layers alone. Use it with network or scaling.'
+            '--plot: expected ratios to the reference, got layers without it. '
+            'Add reference to --impl.'
         )
-    groups = list(dict.fromkeys((r['config'], r['input']) for r in rows))
-    variants = [v for v in dict.fromkeys(r['variant'] for r in rows) if v != 'plain']
+    base = 'plain' if 'config' in rows[0] else 'reference'
+    name = 'config' if base == 'plain' else 'layer'
+    rows = [row for row in rows if row['variant'] != base and metrics[0] in row]
+    groups = list(dict.fromkeys((r[name], r['input']) for r in rows))
+    variants = list(dict.fromkeys(r['variant'] for r in rows))
     figure, axes = pyplot.subplots(
         1,
         len(metrics),
@@ -96,7 +99,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     for axis, metric in zip(axes[0], metrics):
         for i, variant in enumerate(variants):
             values = {
-                (r['config'], r['input']): r[metric]
+                (r[name], r['input']): r[metric]
                 for r in rows
                 if r['variant'] == variant
             }
@@ -115,7 +118,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
             else [''] * len(groups),
             fontsize=8,
         )
-        axis.set_title(metric.replace(' ratio', ', plain = 1'), fontsize=10)
+        axis.set_title(metric.replace(' ratio', f', {base} = 1'), fontsize=10)
         axis.margins(x=0.15)
         axis.invert_yaxis()
     handles, labels = axes[0, 0].get_legend_handles_labels()

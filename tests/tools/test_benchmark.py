@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from aia_mmaction.benchmarking import networks
+from aia_mmaction.benchmarking import layers, networks
 from aia_mmaction.ops import fused
 from tools import benchmark as tool
 
@@ -69,7 +69,7 @@ def test_network_of_whole_clips(monkeypatch, tmp_path):
     assert {row['input'] for row in rows} == {'1x1x3x8x32x32'}
 
 
-def test_layer(monkeypatch, capsys):
+def test_layer(monkeypatch, capsys, tmp_path):
     call(
         monkeypatch,
         'layer',
@@ -82,13 +82,31 @@ def test_layer(monkeypatch, capsys):
         '--amp',
         'bfloat16',
         '--channels-last',
+        '--json',
+        tmp_path / 'out.json',
+        '--plot',
+        tmp_path / 'out.png',
     )
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split('|')[2].strip() for line in lines if '8x5x7x7' in line] == [
-        'reference',
-        'auto',
-        'copy',
-    ]
+    *rows, floors = json.loads((tmp_path / 'out.json').read_text())['rows']
+    assert {row['input'] for row in rows} == {'8x5x7x7'}
+    assert [row['variant'] for row in rows] == ['reference', 'auto']
+    for mode in ('inference', 'training'):
+        of_mode = [float(ms) for ms in floors[f'{mode} (ms)'].split(', ')]
+        assert len(of_mode) == 3
+        assert rows[0][f'{mode} ratio'] == 1 != rows[1][f'{mode} ratio']
+        for row in rows:
+            assert row[f'{mode} (ms)'] > max(of_mode)
+            assert row[f'of the {mode} floor'] > 1
+    assert '(×1.00)' in capsys.readouterr().out
+    assert (tmp_path / 'out.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_floors_of_a_layer():
+    """Counted by hand, for maps [1, 3, 2, 4, 5] and four gates."""
+    assert layers._multiply_adds('CTHW', (2, 3, 4, 5), 2) == 54 * (40 + 60 + 30 + 24)
+    seconds = dict(copy=2.0, product=0.5, **{'start auto': 3.0, 'start fused': 1.0})
+    floors = layers._floors(seconds, ['start auto', 'start fused'], 4, 2**31)
+    assert floors == (4.0, 1.0, 1.0)
 
 
 @pytest.mark.slow
