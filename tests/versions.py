@@ -171,7 +171,7 @@ def _test(row: Row, folder: Path, log: Path) -> str:
     shutil.rmtree(source / 'aia_mmaction')
     (wheel,) = folder.glob('*.whl')
     tests = ['pytest', 'pytest-xdist', 'hypothesis']
-    call(*pip, 'install', *row.packages, f'{wheel}[mim]', *tests, log=log)
+    call(*pip, 'install', *row.packages, f'{wheel}[mim,cpu]', *tests, log=log)
     try:
         call(*pip, 'install', *row.packages, 'onnx', 'onnxruntime', log=log)
     except RuntimeError as error:
