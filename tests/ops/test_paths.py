@@ -287,6 +287,20 @@ class TestGraphs:
         assert set(calls[:4]) == {f'{path}.forward', f'{path}.backward'}
         assert set(calls[4:]) == {'fused.forward', 'fused.backward'}
 
+    @pytest.mark.slow
+    def test_compile_for_any_size(self):
+        """What the path saves has the size of the input, which has no number."""
+        layer = CinST(num_segments=2)
+        compiled = torch.compile(
+            copy.deepcopy(layer), fullgraph=True, backend='aot_eager', dynamic=True
+        )
+        for shape in [(4, 3, 9, 7), (8, 3, 6, 5)]:
+            inputs = [torch.randn(shape, requires_grad=True)]
+            inputs.append(inputs[0].detach().clone().requires_grad_())
+            for function, x in zip((layer, compiled), inputs):
+                function(x).square().sum().backward()
+            torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+
     @pytest.mark.parametrize('strict', [False, True])
     def test_export_by_default_needs_pytorch_alone(self, strict):
         if strict and torch.__version__ < '2.13':

@@ -28,8 +28,11 @@ def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
     """What :func:`forward` saves, uninitialised: the pools of all gates as the
     loops have them, and the argmax.
     """
-    layout = _layout(tuple(x.shape), spec.axes, _prefers_channels_last(x))
-    size = layout.size if backward else 0
+    size = 0
+    if backward:
+        # Not of the layout, as a compiler may know no numbers
+        sizes = [x.numel() // x.shape[AXES[axis][0]] for axis in spec.axes.all]
+        size = _size(sum(sizes), _prefers_channels_last(x))
     return Saved(
         x.new_empty(2 * size, dtype=torch.float32),
         x.new_empty(size, dtype=torch.int16),
@@ -94,8 +97,8 @@ def backward(
     """As :func:`..fused.backward`."""
     result = torch.empty_like(x)
     # What is made again of the norm's input may have the other layout.
-    size = _layout(tuple(x.shape), spec.axes, True).size
-    is_channels_last = saved.volumes.numel() == 2 * size
+    layout = _layout(tuple(x.shape), spec.axes, True)
+    is_channels_last = saved.volumes.numel() == 2 * layout.size
     rows = _rows(restore(x.detach(), host_norm), is_channels_last)
     of_grad = _rows(grad.detach(), is_channels_last)
     gates = _Gates(rows, parameters, spec, saved)
@@ -103,7 +106,7 @@ def backward(
     passes, common = rows.passes, (rows.shape, gates.layout.begins)
     pooled = _floats(2, gates.layout.size)  # what comes back through the pools
     through = *pooled, gates.pools[-1]
-    grads = _Grads(np.empty_like(gates.weight), np.empty_like(gates.stats))
+    grads = _Grads(_floats(*gates.weight.shape), _floats(*gates.stats.shape))
     nested = False
     for group in reversed(gates.layout.groups):
         sums = _floats(gates.layout.size)
@@ -228,6 +231,13 @@ class _Group(NamedTuple):
     items: int  # how many :mod:`.volumes` has
 
 
+def _size(elements: int, is_channels_last: bool) -> int:
+    """Of a flat array of maps: as eight numbers are read at once, a few more than
+    the elements, and so many that the size tells the layout.
+    """
+    return elements + (9 if is_channels_last else 8)
+
+
 class _Layout:
     """Where the maps of the gates lie in flat arrays.
 
@@ -259,8 +269,7 @@ class _Layout:
             self.size += shape[0] * int(np.prod(sizes))
             ends.append(self.size)
         self.geometry = np.array(rows)
-        # As eight numbers are read at once; and the size tells the layout.
-        self.size += 9 if is_channels_last else 8
+        self.size = _size(self.size, is_channels_last)
         where = dict(zip(axes.all, begins))
         self.begins = tuple(where.get(axis, 0) for axis in 'CTHW')
         self.groups = []
