@@ -46,6 +46,7 @@ from aia_mmaction.benchmarking.networks import (
 )
 from aia_mmaction.benchmarking.report import environment, plot, print_table
 from aia_mmaction.benchmarking.timing import Setting, keep_freed_memory
+from aia_mmaction.ops import LAYERS
 from aia_mmaction.utils.files import config_file, write_text
 
 IMPLS = ('auto', 'reference', 'fused', 'numba', 'triton')
@@ -100,7 +101,9 @@ def parse_args():
     )
 
     layer = subparsers.add_parser('layer', parents=[common])
-    layer.add_argument('--layers', nargs='+', default=['CinST', 'STinC'])
+    layer.add_argument(
+        '--layers', nargs='+', choices=LAYERS, default=['CinST', 'STinC']
+    )
     layer.add_argument('--batch', type=int, default=1, help='clips')
     layer.add_argument('--num-segments', type=int, default=8)
     layer.add_argument(

@@ -134,12 +134,13 @@ def update_running_stats(
         stats (Tensor): Mean and biased variance of the batch, ``[G, 2]``.
         counts (Sequence[int]): How many values they are of.
     """
-    if not norms[0].training or norms[0].running_mean is None:
-        return
-    stats = stats.to(norms[0].running_mean.dtype)
     # 0-dimensional tensors, of one operation for all gates
     means, variances = (column.unbind() for column in stats.unbind(1))
     for norm, mean, variance, count in zip(norms, means, variances, counts):
+        if not norm.training or norm.running_mean is None:
+            continue
+        dtype = norm.running_mean.dtype
+        mean, variance = mean.to(dtype), variance.to(dtype)
         norm.num_batches_tracked += 1
         momentum = norm.momentum
         if momentum is None:  # a cumulative average

@@ -260,6 +260,19 @@ class Network(nn.Module):
         return self.second(self.relu(x))
 
 
+def test_running_statistics_of_each_norm_by_itself():
+    """All of them use those of the batch; not all of them have others."""
+    results = []
+    for impl in ('reference', 'fused'):
+        torch.manual_seed(0)
+        layer = CinST(impl=impl)
+        norm = torch.nn.BatchNorm3d(1, track_running_stats=False)
+        layer.gate_h.norm = norm.eval()
+        results.append([layer(torch.randn(2, 3, 4, 5, 6)), *layer.buffers()])
+    torch.testing.assert_close(*results)
+    assert len(results[0]) == 1 + 3 * 3
+
+
 class TestGraphs:
     @pytest.mark.slow
     def test_compile_without_graph_break(self, calls):
