@@ -184,6 +184,24 @@ def sum_c(
             sums[at[0] + w] = total
 
 
+@inline
+def _products(
+    x, line, grad, g, nested, relu, largest, mean, argmax, at, shape, t, h, z
+):
+    """A line of ``x`` times the gradient, or if ``nested`` times what comes back
+    through the pool over C.
+    """
+    size = np.uintp(shape[4]) * np.uintp(shape[1])
+    if nested:
+        _through(True, largest, mean, argmax, at, shape, t, h, z)
+        for k in range(size):
+            z[k] *= x[line + k]
+    else:
+        for k in range(size):
+            v = x[line + k] * grad[g + k]
+            z[k] = np.float32(0) if relu and x[line + k] <= 0 else v
+
+
 @kernel
 def sum_thw(
     x, steps, grad, steps_grad, shape, begins, nested, relu, largest, mean, argmax, sums
@@ -201,14 +219,8 @@ def sum_thw(
         for t in range(T):
             at, line = _at(begins, shape, n, t, h), _line(steps, n, t, h)
             g = _line(steps_grad, n, t, h)
-            if nested:
-                _through(True, largest, mean, argmax, at, shape, t, h, z)
-                for k in range(size):
-                    z[k] *= x[line + k]
-            else:
-                for k in range(size):
-                    v = x[line + k] * grad[g + k]
-                    z[k] = np.float32(0) if relu and x[line + k] <= 0 else v
+            pools = largest, mean, argmax
+            _products(x, line, grad, g, nested, relu, *pools, at, shape, t, h, z)
             for k in range(size):
                 sums[to + k] += z[k]
             fill(sums, at[3], C, np.float32(0))
@@ -223,15 +235,10 @@ def sum_thw(
         for h in range(H):
             at, line = _at(begins, shape, n, t, h), _line(steps, n, t, h)
             g = _line(steps_grad, n, t, h)
-            if nested:
-                _through(True, largest, mean, argmax, at, shape, t, h, z)
-                for k in range(size):
-                    sums[to + k] += z[k] * x[line + k]
-            else:
-                for k in range(size):
-                    v = x[line + k] * grad[g + k]
-                    negative = relu and x[line + k] <= 0
-                    sums[to + k] += np.float32(0) if negative else v
+            pools = largest, mean, argmax
+            _products(x, line, grad, g, nested, relu, *pools, at, shape, t, h, z)
+            for k in range(size):
+                sums[to + k] += z[k]
 
 
 @kernel
