@@ -79,6 +79,25 @@ def test_the_input_may_be_made_again_in_another_layout():
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+WITHIN_ARRAYS = """
+import torch
+from aia_mmaction import CinST, STinC
+
+torch.set_num_threads(1)
+for layer in CinST(impl='numba'), STinC(impl='numba'):
+    for shape in (2, 2, 1, 9, 1), (1, 1, 2, 3, 1), (1, 4, 2, 2, 1), (1, 2, 3, 1, 23):
+        for format in torch.contiguous_format, torch.channels_last_3d:
+            x = torch.randn(shape).contiguous(memory_format=format)
+            layer(x.requires_grad_()).sum().backward()
+"""
+
+
+def test_stays_within_its_arrays(tmp_path):
+    """NumPy sees it where nothing is compiled."""
+    code, log = run_code(WITHIN_ARRAYS, tmp_path, dict(NUMBA_DISABLE_JIT='1'))
+    assert code == 0, log
+
+
 @pytest.mark.parametrize('cls', LAYERS)
 def test_of_equal_maxima_the_same_gets_the_gradient(cls):
     """Behind a ReLU most maxima are shared."""

@@ -130,7 +130,8 @@ def convolve(maps, geometry, order, first, last, weight, is_turned, norm, out, m
         length = (np.uintp(count) * size + VECTOR - ONE) // VECTOR * VECTOR
         step = np.uintp(count + 2) * size  # of a plane
         # A row reads beyond the last slice.
-        v = np.empty(np.uintp(planes) * step + VECTOR + width + width, np.float32)
+        room = VECTOR + width + width + ONE
+        v = np.empty(np.uintp(planes) * step + room, np.float32)
         for p in range(planes):
             to = np.uintp(p) * step
             _pad(maps, p, geometry, g, n, a - 1, count + 2, v, to)
@@ -286,8 +287,9 @@ def correlate(maps, grad, geometry, order, first, last, out):
         size = (np.uintp(geometry[g, 2]) + TWO) * width
         length = (np.uintp(count) * size + VECTOR - ONE) // VECTOR * VECTOR
         # A row reads beyond the last slice, where ``y`` is zero.
-        v = np.zeros(np.uintp(count + 2) * size + VECTOR + width + width, np.float32)
-        y = np.zeros(length + width + ONE, np.float32)
+        room = VECTOR + width + width + ONE
+        v = np.zeros(np.uintp(count + 2) * size + room, np.float32)
+        y = np.zeros(length + width + EIGHT, np.float32)
         _pad(grad, 0, geometry, g, n, a, count, y, ZERO)
         for p in range(2):
             _pad(maps, p, geometry, g, n, a - 1, count + 2, v, ZERO)
