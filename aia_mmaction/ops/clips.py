@@ -10,8 +10,7 @@ def to_clips(x: Tensor, num_segments: int) -> Tensor:
     if x.dim() == 5:
         return x
     # [N * T, C, H, W] -> [N, T, C, H, W] -> [N, C, T, H, W]
-    frames: Tensor = x.unflatten(0, (-1, num_segments))
-    return frames.transpose(1, 2)
+    return x.view(-1, num_segments, *x.shape[1:]).transpose(1, 2)
 
 
 def from_clips(x: Tensor, like: Tensor) -> Tensor:

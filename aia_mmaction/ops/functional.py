@@ -86,7 +86,7 @@ def _by_operator(
         # All processes have as many clips.
         size = shape.numel() * sync.world_size(group)
         counts = [size // shape[AXES[axis][0]] for axis in axes.all]
-        update_running_stats([gate.norm for gate in of_axes], stats, counts)
+        update_running_stats(of_axes, stats, counts)
     return out if relu or activation is None else activation(out)
 
 

@@ -205,10 +205,12 @@ class _Attention(torch.autograd.Function):
     """The operator without PyTorch's dispatcher."""
 
     @staticmethod
-    def forward(x: Tensor, *arguments: Any) -> Tuple[Tensor, ...]:
-        return _attention(x, *arguments)
+    def forward(ctx: Any, x: Tensor, *arguments: Any) -> Tuple[Tensor, ...]:
+        output = _attention(x, *arguments)
+        # Not as a method, with which every call looks at the signature: 0.1 ms
+        _setup_context(ctx, (x, *arguments), output)
+        return output
 
-    setup_context = staticmethod(_setup_context)
     backward = staticmethod(_backward)
 
 

@@ -58,6 +58,7 @@ class GateModule(NamedTuple):
     shift: Optional[Tensor]
     mean: Optional[Tensor]
     variance: Optional[Tensor]
+    num_batches_tracked: Optional[Tensor]
 
     @property
     def uses_batch_stats(self) -> bool:
@@ -78,6 +79,7 @@ def read_gate(gate: Any) -> GateModule:
         look_up(norm, norm._parameters, 'bias'),
         look_up(norm, norm._buffers, 'running_mean'),
         look_up(norm, norm._buffers, 'running_var'),
+        look_up(norm, norm._buffers, 'num_batches_tracked'),
     )
 
 
@@ -125,25 +127,26 @@ def unpack(parameters: Parameters, spec: Specification) -> Dict[str, Gate]:
 
 @torch.no_grad()
 def update_running_stats(
-    norms: Sequence[Any], stats: Tensor, counts: Sequence[int]
+    gates: Sequence[GateModule], stats: Tensor, counts: Sequence[int]
 ) -> None:
-    """Update the running statistics of norms, as batch norms do themselves.
+    """Update the running statistics of gates, as batch norms do themselves.
 
     Args:
-        norms (Sequence[nn.Module]): Of the gates, in either mode.
+        gates (Sequence[GateModule]): Their norms may be in either mode.
         stats (Tensor): Mean and biased variance of the batch, ``[G, 2]``.
         counts (Sequence[int]): How many values they are of.
     """
     # 0-dimensional tensors, of one operation for all gates
     means, variances = (column.unbind() for column in stats.unbind(1))
-    for norm, mean, variance, count in zip(norms, means, variances, counts):
-        if not norm.training or norm.running_mean is None:
+    for gate, mean, variance, count in zip(gates, means, variances, counts):
+        running: Any = gate.mean, gate.variance, gate.num_batches_tracked
+        running_mean, running_variance, num_batches_tracked = running
+        if not gate.norm.training or running_mean is None:
             continue
-        dtype = norm.running_mean.dtype
-        mean, variance = mean.to(dtype), variance.to(dtype)
-        norm.num_batches_tracked += 1
-        momentum = norm.momentum
+        num_batches_tracked.add_(1)
+        momentum = gate.norm.momentum
         if momentum is None:  # a cumulative average
-            momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
-        norm.running_mean.lerp_(mean, momentum)
-        norm.running_var.lerp_(variance * (count / (count - 1)), momentum)
+            momentum = 1 / num_batches_tracked.to(running_mean.dtype)
+        unbiased = variance * (count / (count - 1))
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)

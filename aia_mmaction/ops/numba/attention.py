@@ -21,7 +21,7 @@ from . import channels_last, planar, volumes
 from .compiling import with_threads
 
 Array = Any  # of NumPy, whose types say no more
-NO_MOMENTS = NO_NORM = np.empty((0, 3), np.float32)
+NO_STATS, NONE = np.empty((0, 2), np.float32), np.empty(0, np.float32)
 
 
 def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
@@ -106,7 +106,7 @@ def backward(
     passes, common = rows.passes, (rows.shape, gates.layout.begins)
     pooled = _floats(2, gates.layout.size)  # what comes back through the pools
     through = *pooled, gates.pools[-1]
-    grads = _Grads(_floats(*gates.weight.shape), _floats(*gates.stats.shape))
+    grads = _Grads(np.empty_like(gates.weight), np.empty_like(gates.stats))
     nested = False
     for group in reversed(gates.layout.groups):
         sums = _floats(gates.layout.size)
@@ -225,10 +225,10 @@ class _Group(NamedTuple):
     """Gates that are computed together."""
 
     of_c: bool  # the C gate, else those of T, H and W
-    first: int  # number of the first gate
-    last: int  # number behind the last one
-    part: slice  # of the flat maps
-    items: int  # how many :mod:`.volumes` has
+    gates: slice  # which of all
+    maps: slice  # where in flat arrays
+    geometry: Array  # as :mod:`.volumes` has it
+    order: Array
 
 
 def _size(elements: int, is_channels_last: bool) -> int:
@@ -252,36 +252,36 @@ class _Layout:
     ) -> None:
         dims = _CHANNELS_LAST if is_channels_last else _PLANAR
         # How far apart neighbours in a kernel [3, 3, 3] are, by the axes of a map
-        self.order = np.array(
+        order = np.array(
             [
                 [9 // 3 ** AXES[axis][1].index(d) for d in dims[axis]]
                 for axis in axes.all
             ]
         )
-        self.size = 0  # elements of all maps
-        rows, begins, ends = [], [], []
+        size = 0
+        rows, begins = [], []
         for axis in axes.all:
             sizes = [shape[d] for d in dims[axis]]
             padded = (sizes[1] + 2) * (sizes[2] + 2)
             slices = max(2, min(sizes[0], 4096 // padded))  # what a cache holds
-            rows.append((shape[0], *sizes, self.size, slices))
-            begins.append(self.size)
-            self.size += shape[0] * int(np.prod(sizes))
-            ends.append(self.size)
-        self.geometry = np.array(rows)
-        self.size = _size(self.size, is_channels_last)
+            rows.append((shape[0], *sizes, size, slices))
+            begins.append(size)
+            size += shape[0] * int(np.prod(sizes))
+        geometry, ends = np.array(rows), [*begins[1:], size]
+        self.size = _size(size, is_channels_last)  # elements of all maps
         where = dict(zip(axes.all, begins))
         self.begins = tuple(where.get(axis, 0) for axis in 'CTHW')
-        self.groups = []
-        first = 0
-        for group in filter(None, axes):
-            last = first + len(group)
-            part = slice(begins[first], ends[last - 1])
-            items = sum(
-                n * -(-d1 // slices) for n, d1, _, _, _, slices in rows[first:last]
-            )
-            self.groups.append(_Group(group == 'C', first, last, part, items))
-            first = last
+
+        def group(first: int, last: int) -> _Group:
+            gates, maps = slice(first, last), slice(begins[first], ends[last - 1])
+            of_c = axes.all[gates] == 'C'
+            return _Group(of_c, gates, maps, geometry[gates], order[gates])
+
+        inner, every = len(axes.inner), len(axes.all)
+        self.groups = [group(inner, every)]
+        if inner:
+            self.groups.insert(0, group(0, inner))
+        self.all = group(0, every)
 
 
 _layout = lru_cache(maxsize=1024)(_Layout)  # which never change
@@ -321,63 +321,38 @@ class _Gates:
 
     def compute(self, group: _Group) -> None:
         """From the pools of a group to its gates."""
-        first, last = group.first, group.last
+        some = group.gates
+        stats = self.stats[some]
+        norms = stats, self.eps, self.scale[some], self.shift[some]
         if self.spec.batch_stats:
-            response, moments = _floats(self.layout.size), _floats(group.items, 3)
-            self._convolve(first, last, NO_NORM, response, moments)
-            some = self.layout.geometry, first, last
-            volumes.combine_moments(moments, *some, self.stats)
+            response = _floats(self.layout.size)
+            self._convolve(group, True, *norms, response)
             if self.spec.group:
-                own = torch.from_numpy(self.stats[first:last])
-                own.copy_(combine_stats(own, self.counts(group), self.spec.group))
-            volumes.normalise(response, *some, self._norms()[1], self.gate)
+                own = torch.from_numpy(stats)
+                own.copy_(combine_stats(own, counts(group), self.spec.group))
+            volumes.normalise(response, group.geometry, *norms, self.gate)
         else:
-            self._convolve(first, last, self._norms()[1], self.gate)
-        torch.from_numpy(self.gate[group.part]).sigmoid_()
+            self._convolve(group, False, *norms, self.gate)
+        torch.from_numpy(self.gate[group.maps]).sigmoid_()
 
     def compute_again(self) -> None:
         """From saved pools to all gates, and what their norms made."""
-        every = 0, len(self.weight)
-        of_norms, of_gates = self._norms()
+        every = self.layout.all
         self.normed = _floats(self.layout.size)
-        self._convolve(*every, of_norms, self.normed)
-        of_gates[:, 0], of_gates[:, 1] = 0, self.scale  # of what is normalised
-        some = self.layout.geometry, *every
-        volumes.normalise(self.normed, *some, of_gates, self.gate)
+        self._convolve(every, False, self.stats, self.eps, NONE, NONE, self.normed)
+        norms = NO_STATS, self.eps, self.scale, self.shift
+        volumes.normalise(self.normed, every.geometry, *norms, self.gate)
         torch.from_numpy(self.gate).sigmoid_()
 
-    def _norms(self) -> Array:
-        """For the norms alone, and with scale and shift, ``[2, G, 3]``."""
-        norms = np.empty((2, len(self.weight), 3), np.float32)
-        volumes.of_norms(self.stats, self.eps, self.scale, self.shift, *norms)
-        return norms
+    def _convolve(self, group: _Group, of_batch: bool, *norms_and_out: Array) -> None:
+        *norms, out = norms_and_out
+        kernels = group.geometry, group.order, self.weight[group.gates]
+        volumes.convolve(self.volumes, *kernels, False, of_batch, *norms, out[None])
 
-    def _convolve(
-        self,
-        first: int,
-        last: int,
-        norm: Array,
-        out: Array,
-        moments: Array = NO_MOMENTS,
-    ) -> None:
-        layout = self.layout
-        volumes.convolve(
-            self.volumes,
-            layout.geometry,
-            layout.order,
-            first,
-            last,
-            self.weight,
-            False,
-            norm,
-            out[None],
-            moments,
-        )
 
-    def counts(self, group: _Group) -> Tensor:
-        """Values that each norm sees."""
-        geometry = self.layout.geometry[group.first : group.last]
-        return torch.from_numpy(geometry[:, :4].prod(1))
+def counts(group: _Group) -> Tensor:
+    """Values that each norm sees."""
+    return torch.from_numpy(group.geometry[:, :4].prod(1))
 
 
 class _Grads(NamedTuple):
@@ -391,20 +366,18 @@ def _grad_gates(
     """From the sums of ``gradient * x`` to the gradients of parameters and, into
     ``pooled``, of pools.
     """
-    layout, spec = gates.layout, gates.spec
-    some = layout.geometry, group.first, group.last
-    grad = _floats(1, layout.size)
-    volumes.grad_norm(sums, gates.gate, gates.normed, *some, grad[0], grads.norm)
-    # What depends on the batch: the means of both, if its statistics do
-    means = np.zeros_like(grads.norm[group.first : group.last])
-    if spec.batch_stats:
-        own = torch.from_numpy(grads.norm[group.first : group.last])
-        means = mean_over_all(own, gates.counts(group), spec.group).numpy()
-    volumes.grad_response(
-        gates.normed, *some, means, gates.scale, gates.stats, gates.eps, grad[0]
-    )
-    ordered = layout.geometry, layout.order, group.first, group.last
-    volumes.convolve(grad, *ordered, gates.weight, True, NO_NORM, pooled, NO_MOMENTS)
-    parts = _floats(group.items, 54)
-    volumes.correlate(gates.volumes, grad, *ordered, parts)
-    volumes.sum_items(parts, layout.geometry, group.first, group.last, grads.weight)
+    spec, some, geometry = gates.spec, group.gates, group.geometry
+    grad, totals = _floats(1, gates.layout.size), grads.norm[some]
+    means = np.empty_like(totals)
+    volumes.grad_norm(sums, gates.gate, gates.normed, geometry, grad[0], totals, means)
+    if not spec.batch_stats:
+        means.fill(0)  # nothing depends on the batch
+    elif spec.group:
+        own = torch.from_numpy(totals)
+        means = mean_over_all(own, counts(group), spec.group).numpy()
+    norms = gates.stats[some], gates.eps, gates.scale[some]
+    volumes.grad_response(gates.normed, geometry, means, *norms, grad[0])
+    kernels = geometry, group.order, gates.weight[some]
+    no_norms = False, NO_STATS, gates.eps, NONE, NONE
+    volumes.convolve(grad, *kernels, True, *no_norms, pooled)
+    volumes.correlate(gates.volumes, grad, geometry, group.order, grads.weight[some])

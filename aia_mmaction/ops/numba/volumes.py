@@ -96,31 +96,80 @@ def _taps(weight, g, order, is_turned, plane, out):
                 out[j, k, m] = weight[g, plane * 27 + (26 - at if is_turned else at)]
 
 
+@inline
+def _norm(stats, eps, scale, shift, g):
+    """Mean, slope and offset of a norm: ``(x - mean) * slope + offset``. It may
+    have no statistics, or no scale and shift, which are empty then.
+    """
+    mean, slope, offset = np.float32(0), np.float32(1), np.float32(0)
+    if stats.size:
+        mean = stats[g, 0]
+        slope = np.float32(1 / np.sqrt(stats[g, 1] + eps))
+    if scale.size:
+        slope *= scale[g]
+        offset = shift[g]
+    return mean, slope, offset
+
+
+@inline
+def _combine(moments, geometry, stats):
+    """Mean and biased variance from the moments of each item, without the
+    difference of large squares.
+    """
+    end = 0
+    for g in range(geometry.shape[0]):
+        begin, end = end, end + _items_of(geometry, g)
+        number = total = squares = 0.0  # float64
+        for i in range(begin, end):
+            number += moments[i, 0]
+            total += moments[i, 0] * moments[i, 1]
+        mean = total / number
+        for i in range(begin, end):
+            away = moments[i, 1] - mean
+            squares += moments[i, 2] + away * away * moments[i, 0]
+        stats[g, 0] = mean
+        stats[g, 1] = squares / number
+
+
 @kernel
-def convolve(maps, geometry, order, first, last, weight, is_turned, norm, out, moments):
-    """Convolve the maps of some gates with their kernels.
+def convolve(
+    maps,
+    geometry,
+    order,
+    weight,
+    is_turned,
+    of_batch,
+    stats,
+    eps,
+    scale,
+    shift,
+    out,
+):
+    """Convolve the maps of some gates with their kernels, and normalise them.
 
     Args:
         maps (float32): ``[planes, size]``.
         geometry (int64): ``[G, 6]``.
         order (int64): ``[G, 3]``, how far apart the weights of neighbours are
             along each axis of a map.
-        first (int): Number of the first gate.
-        last (int): Number behind the last gate.
         weight (float32): ``[G, 54]``, in the axes of the reference.
         is_turned (bool): Whether to go back, from one plane to two, with the
             kernels turned round.
-        norm (float32): ``[G, 3]``, so that ``(response - norm[g, 0]) * norm[g, 1]
-            + norm[g, 2]`` is written, or empty.
+        of_batch (bool): Whether to write what was convolved and its ``stats``,
+            instead of normalising it.
+        stats (float32): Mean and biased variance ``[G, 2]``, or empty.
+        eps (float32): Added to the variance.
+        scale (float32): Of the norms ``[G]``, or empty, and so is ``shift``.
         out (float32): ``[outputs, size]``.
-        moments (float32): ``[items, 3]``, gets number, mean and sum of squared
-            deviations of what each item writes, unless it is empty.
     """
-    geometry, order, weight = (
-        geometry[first:last],
-        order[first:last],
-        weight[first:last],
-    )
+    norms = np.empty((geometry.shape[0], 3), np.float32)
+    for g in range(geometry.shape[0]):
+        mean, slope, offset = np.float32(0), np.float32(1), np.float32(0)
+        if not of_batch:
+            mean, slope, offset = _norm(stats, eps, scale, shift, g)
+        norms[g, 0], norms[g, 1], norms[g, 2] = mean, slope, offset
+    # Number, mean and sum of squared deviations of what each item writes
+    moments = np.empty((_items(geometry) if of_batch else 0, 3), np.float32)
     outputs, planes = out.shape[0], maps.shape[0]
     for item in prange(_items(geometry)):
         g, n, a, count = _find(item, geometry)
@@ -162,9 +211,7 @@ def convolve(maps, geometry, order, first, last, weight, is_turned, norm, out, m
                             + w7 * v[z + k + ONE]
                             + w8 * v[z + k + TWO]
                         )
-            mean, slope, offset = np.float32(0), np.float32(1), np.float32(0)
-            if norm.size:
-                mean, slope, offset = norm[first + g]
+            mean, slope, offset = norms[g, 0], norms[g, 1], norms[g, 2]
             total = np.float64(0)
             for s in range(count):
                 for b in range(D2):
@@ -175,7 +222,7 @@ def convolve(maps, geometry, order, first, last, weight, is_turned, norm, out, m
                         of_row += response[row + c]
                         out[o, to + c] = (response[row + c] - mean) * slope + offset
                     total += of_row
-            if moments.size:
+            if of_batch:
                 values = np.uintp(count) * D2 * D3
                 average = np.float32(total / values)
                 squares = np.float32(0)
@@ -185,26 +232,8 @@ def convolve(maps, geometry, order, first, last, weight, is_turned, norm, out, m
                 moments[item, 0] = values
                 moments[item, 1] = average
                 moments[item, 2] = squares
-
-
-@inline
-def combine_moments(moments, geometry, first, last, stats):
-    """Mean and biased variance ``[G, 2]`` from the moments of each item, without
-    the difference of large squares.
-    """
-    end = 0
-    for g in range(first, last):
-        begin, end = end, end + _items_of(geometry, g)
-        number = total = squares = 0.0  # float64
-        for i in range(begin, end):
-            number += moments[i, 0]
-            total += moments[i, 0] * moments[i, 1]
-        mean = total / number
-        for i in range(begin, end):
-            away = moments[i, 1] - mean
-            squares += moments[i, 2] + away * away * moments[i, 0]
-        stats[g, 0] = mean
-        stats[g, 1] = squares / number
+    if of_batch:
+        _combine(moments, geometry, stats)
 
 
 @inline
@@ -215,36 +244,25 @@ def _map(geometry, g):
 
 
 @inline
-def of_norms(stats, eps, scale, shift, normed, gates):
-    """What :func:`convolve` takes for the norms alone, ``normed``, and for norms
-    with scale and shift, ``gates``, both ``[G, 3]``.
-    """
-    for g in range(stats.shape[0]):
-        factor = np.float32(1 / np.sqrt(stats[g, 1] + eps))
-        normed[g, 0] = gates[g, 0] = stats[g, 0]
-        normed[g, 1], gates[g, 1] = factor, factor * scale[g]
-        normed[g, 2], gates[g, 2] = 0, shift[g]
-
-
-@inline
-def normalise(x, geometry, first, last, norm, out):
-    """``(x - norm[g, 0]) * norm[g, 1] + norm[g, 2]`` of each gate."""
-    for g in range(first, last):
+def normalise(x, geometry, stats, eps, scale, shift, out):
+    """The norms of :func:`convolve` alone."""
+    for g in range(geometry.shape[0]):
         k, size = _map(geometry, g)
-        mean, slope, offset = norm[g]
+        mean, slope, offset = _norm(stats, eps, scale, shift, g)
         for e in range(size):
             out[k + e] = (x[k + e] - mean) * slope + offset
 
 
 @inline
-def grad_norm(sums, gate, normed, geometry, first, last, out, grads):
+def grad_norm(sums, gate, normed, geometry, out, totals, means):
     """From the sums of ``gradient * x`` to the gradients of what each norm made,
-    and of its scale and shift, ``grads [G, 2]``.
+    ``out``, and of its scale and shift: all together, ``totals [G, 2]``, and their
+    ``means`` over the map.
 
     Added up in pieces, so that float32 is exact enough for millions.
     """
-    share, piece = np.float32(1 / (last - first)), np.uintp(1024)
-    for g in range(first, last):
+    share, piece = np.float32(1 / geometry.shape[0]), np.uintp(1024)
+    for g in range(geometry.shape[0]):
         begin, size = _map(geometry, g)
         of_scale = of_shift = np.float64(0)
         for i in range((size + piece - ONE) // piece):
@@ -258,29 +276,29 @@ def grad_norm(sums, gate, normed, geometry, first, last, out, grads):
                 out[k + e] = v
             of_scale += a
             of_shift += b
-        grads[g, 0] = of_scale
-        grads[g, 1] = of_shift
+        totals[g, 0], totals[g, 1] = of_scale, of_shift
+        means[g, 0], means[g, 1] = of_scale / size, of_shift / size
 
 
 @inline
-def grad_response(normed, geometry, first, last, means, scale, stats, eps, grad):
+def grad_response(normed, geometry, means, stats, eps, scale, grad):
     """Through the norms, in place; ``means [G, 2]`` are of what depends on the
     batch.
     """
-    for g in range(first, last):
+    for g in range(geometry.shape[0]):
         k, size = _map(geometry, g)
-        of_scale, of_shift = means[g - first, 0], means[g - first, 1]
         factor = np.float32(scale[g] / np.sqrt(stats[g, 1] + eps))
+        of_scale, of_shift = means[g, 0], means[g, 1]
         for e in range(size):
             grad[k + e] = (grad[k + e] - of_shift - normed[k + e] * of_scale) * factor
 
 
 @kernel
-def correlate(maps, grad, geometry, order, first, last, out):
-    """Gradients of the kernels, in parts ``[items, 54]``, from pools and the
-    gradients of what they were convolved to, ``grad [1, size]``.
+def correlate(maps, grad, geometry, order, out):
+    """Gradients of the kernels ``[G, 54]``, from pools and the gradients of what
+    they were convolved to, ``grad [1, size]``.
     """
-    geometry, order = geometry[first:last], order[first:last]
+    parts = np.empty((_items(geometry), 54), np.float32)
     for item in prange(_items(geometry)):
         g, n, a, count = _find(item, geometry)
         width = np.uintp(geometry[g, 3]) + TWO
@@ -303,18 +321,13 @@ def correlate(maps, grad, geometry, order, first, last, out):
                         middle += of_grad * v[x + i + ONE]
                         right += of_grad * v[x + i + TWO]
                     at = p * 27 + j * order[g, 0] + k * order[g, 1]
-                    out[item, at] = left
-                    out[item, at + order[g, 2]] = middle
-                    out[item, at + 2 * order[g, 2]] = right
-
-
-@inline
-def sum_items(parts, geometry, first, last, out):
-    """Sums ``[G, n]`` of what each item ``[items, n]`` found."""
+                    parts[item, at] = left
+                    parts[item, at + order[g, 2]] = middle
+                    parts[item, at + 2 * order[g, 2]] = right
     end = 0
-    for g in range(first, last):
+    for g in range(geometry.shape[0]):
         begin, end = end, end + _items_of(geometry, g)
-        for k in range(parts.shape[1]):
+        for k in range(54):
             total = 0.0  # float64
             for i in range(begin, end):
                 total += parts[i, k]
