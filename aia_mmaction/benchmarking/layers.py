@@ -117,7 +117,7 @@ def measure_layer(
         layer.train()
     training = measure(_train)
     axes = LAYERS[name]
-    macs = _multiply_adds(axes.all, shape, num_segments)
+    macs = _multiply_adds(axes.all(), shape, num_segments)
     # Reads and writes of the map: forward, a read for the pools of each group of
     # gates, and one of each for the product; backward, the gradient and the input
     # for the sums of the outer gates, the input for those of the inner ones, and

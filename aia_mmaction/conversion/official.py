@@ -91,7 +91,7 @@ def eft_layers(module):
     for entry in PAPER_MODULES[module]:
         layers += entry['cfg'].get('branches', [entry['cfg']])
     classes = [MODELS.get(layer['type']) for layer in layers]
-    gates = [set(layer.axes.all) for layer in classes]
+    gates = [set(layer.axes.all()) for layer in classes]
     if len(gates) == 1:
         return {'eft': gates[0]}
     return {f'eft{i}': axes for i, axes in enumerate(gates, start=1)}

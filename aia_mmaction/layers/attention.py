@@ -65,10 +65,12 @@ class ContextAttention(nn.Module):
                 f'positive int, the frames per clip, got {num_segments!r}.'
             )
         self.num_segments = num_segments
+        # The object's, too, as Dynamo of torch 2.4 reads no tuples of classes.
+        self.axes = self.axes
         self.impl = ops.requested_impl(impl)
         self._path: Optional[str] = None
         for axis in ops.AXES:
-            if axis in self.axes.all:
+            if axis in self.axes.all():
                 is_outer = self.axes.inner != '' and axis in self.axes.outer
                 gate = ContextGate(axis, is_outer, norm_cfg)
                 self.add_module(f'gate_{axis.lower()}', gate)
@@ -108,7 +110,7 @@ class ContextAttention(nn.Module):
         """Each axis's gate."""
         return {
             axis: ops.read_gate(self._modules[f'gate_{axis.lower()}'])
-            for axis in self.axes.all
+            for axis in self.axes.all()
         }
 
     def _log(self, path: str, refused: List[str]) -> None:

@@ -172,7 +172,7 @@ def _why_not_fast(
             return 'torch.func and forward-mode differentiation need it'
     if x.numel() == 0:
         return 'x is empty'
-    of_axes = [gates[axis] for axis in axes.all]
+    of_axes = [gates[axis] for axis in axes.all()]
     for gate in of_axes:
         reason = _why_not_gate(gate, x)
         if reason is not None:

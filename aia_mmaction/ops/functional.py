@@ -68,7 +68,7 @@ def _by_operator(
 ) -> Tensor:
     from . import operator  # torch >= 2.4
 
-    of_axes = [gates[axis] for axis in axes.all]
+    of_axes = [gates[axis] for axis in axes.all()]
     parameters = pack(of_axes)
     relu = type(activation) is nn.ReLU and not has_hooks(activation)
     batch_stats = of_axes[0].uses_batch_stats
@@ -85,7 +85,7 @@ def _by_operator(
         shape = to_clips(x, num_segments).shape
         # All processes have as many clips.
         size = shape.numel() * sync.world_size(group)
-        counts = [size // shape[AXES[axis][0]] for axis in axes.all]
+        counts = [size // shape[AXES[axis][0]] for axis in axes.all()]
         update_running_stats(of_axes, stats, counts)
     return out if relu or activation is None else activation(out)
 

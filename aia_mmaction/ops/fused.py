@@ -141,7 +141,7 @@ def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
     """What :func:`forward` saves, uninitialised."""
     size = 0
     if backward:
-        size = sum(x.numel() // x.shape[AXES[axis][0]] for axis in spec.axes.all)
+        size = sum(x.numel() // x.shape[AXES[axis][0]] for axis in spec.axes.all())
     return Saved(
         x.new_empty(3 * size, dtype=float_type(x)),
         x.new_empty(size, dtype=_argmax_type(x)),
@@ -199,7 +199,7 @@ def _parameters(
             slope=None if slope is None else slope[i],
             offset=None if offset is None else offset[i],
         )
-        for i, axis in enumerate(spec.axes.all)
+        for i, axis in enumerate(spec.axes.all())
     ]
 
 

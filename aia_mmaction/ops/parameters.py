@@ -59,17 +59,14 @@ class GateModule(NamedTuple):
     mean: Optional[Tensor]
     variance: Optional[Tensor]
     num_batches_tracked: Optional[Tensor]
-
-    @property
-    def uses_batch_stats(self) -> bool:
-        """Whether the norm normalises with the statistics of its input."""
-        return self.norm.training or self.mean is None
+    uses_batch_stats: bool  # whether the norm normalises with those of its input
 
 
 def read_gate(gate: Any) -> GateModule:
     """Look into a gate module."""
     conv: Any = gate._modules['conv']
     norm: Any = gate._modules['norm']
+    mean = look_up(norm, norm._buffers, 'running_mean')
     return GateModule(
         gate,
         conv,
@@ -77,9 +74,10 @@ def read_gate(gate: Any) -> GateModule:
         look_up(conv, conv._parameters, 'weight'),
         look_up(norm, norm._parameters, 'weight'),
         look_up(norm, norm._parameters, 'bias'),
-        look_up(norm, norm._buffers, 'running_mean'),
+        mean,
         look_up(norm, norm._buffers, 'running_var'),
         look_up(norm, norm._buffers, 'num_batches_tracked'),
+        norm.training or mean is None,
     )
 
 
@@ -107,7 +105,7 @@ def unpack(parameters: Parameters, spec: Specification) -> Dict[str, Gate]:
     """The gates as functions, for :func:`.reference.attention`."""
     weight, scale, shift, stats = parameters
     gates: Dict[str, Gate] = {}
-    for i, axis in enumerate(spec.axes.all):
+    for i, axis in enumerate(spec.axes.all()):
         # Statistics of the batch are to depend on it.
         given = None if spec.batch_stats else stats
         mean, variance = (None, None) if given is None else given[i].split(1)

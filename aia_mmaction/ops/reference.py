@@ -34,7 +34,7 @@ class GateAxes(NamedTuple):
     inner: str
     outer: str
 
-    @property
+    # No property, which Dynamo of torch 2.4 does not know of tuples
     def all(self) -> str:
         """In the order in which the gates are computed."""
         return self.inner + self.outer

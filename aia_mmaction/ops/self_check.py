@@ -89,7 +89,7 @@ def _deviation(
     x = ((numbers * 97 % 241 - 120) / 64).view(SHAPE).to(dtype)
     grad = (numbers * 53 % 241 / 128 - 1).view(SHAPE).to(dtype)
     spec = Specification(*axes, 0, EPS, batch_stats=train, relu=train)
-    parameters = _parameters(len(axes.all), train, device)
+    parameters = _parameters(len(axes.all()), train, device)
     got = _by_kernels(x, grad, parameters, spec)
     for name, expected in _by_reference(x, grad, parameters, spec).items():
         error = ((got[name] - expected).norm() / expected.norm()).item()

@@ -31,7 +31,7 @@ def new_saved(x: Tensor, spec: Specification, backward: bool) -> Saved:
     size = 0
     if backward:
         # Not of the layout, as a compiler may know no numbers
-        sizes = [x.numel() // x.shape[AXES[axis][0]] for axis in spec.axes.all]
+        sizes = [x.numel() // x.shape[AXES[axis][0]] for axis in spec.axes.all()]
         size = _size(sum(sizes), _prefers_channels_last(x))
     return Saved(
         x.new_empty(2 * size, dtype=torch.float32),
@@ -255,12 +255,12 @@ class _Layout:
         order = np.array(
             [
                 [9 // 3 ** AXES[axis][1].index(d) for d in dims[axis]]
-                for axis in axes.all
+                for axis in axes.all()
             ]
         )
         size = 0
         rows, begins = [], []
-        for axis in axes.all:
+        for axis in axes.all():
             sizes = [shape[d] for d in dims[axis]]
             padded = (sizes[1] + 2) * (sizes[2] + 2)
             slices = max(2, min(sizes[0], 4096 // padded))  # what a cache holds
@@ -269,15 +269,15 @@ class _Layout:
             size += shape[0] * int(np.prod(sizes))
         geometry, ends = np.array(rows), [*begins[1:], size]
         self.size = _size(size, is_channels_last)  # elements of all maps
-        where = dict(zip(axes.all, begins))
+        where = dict(zip(axes.all(), begins))
         self.begins = tuple(where.get(axis, 0) for axis in 'CTHW')
 
         def group(first: int, last: int) -> _Group:
             gates, maps = slice(first, last), slice(begins[first], ends[last - 1])
-            of_c = axes.all[gates] == 'C'
+            of_c = axes.all()[gates] == 'C'
             return _Group(of_c, gates, maps, geometry[gates], order[gates])
 
-        inner, every = len(axes.inner), len(axes.all)
+        inner, every = len(axes.inner), len(axes.all())
         self.groups = [group(inner, every)]
         if inner:
             self.groups.insert(0, group(0, inner))

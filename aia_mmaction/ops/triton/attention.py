@@ -129,7 +129,7 @@ def _forward(
     plan = _plan(x, out)
     groups = _groups(plan, parameters, spec)
     # A copy of given statistics, or room for those of the batch
-    stats = x.new_empty(len(spec.axes.all), 2, dtype=torch.float32)
+    stats = x.new_empty(len(spec.axes.all()), 2, dtype=torch.float32)
     if parameters.stats is not None:
         stats.copy_(parameters.stats)
     gates = None
