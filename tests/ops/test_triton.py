@@ -47,7 +47,7 @@ def random(*shape, dtype=torch.float32):
 
 
 def parameters(layer, train):
-    gates = len(layer.all)
+    gates = len(layer.all())
     stats = torch.stack([torch.randn(gates) * 0.1, torch.rand(gates) + 0.5], 1)
     return Parameters(
         weight=random(gates, 2, 3, 3, 3) * 0.3,
