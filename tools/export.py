@@ -27,6 +27,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import load_checkpoint
 
 from aia_mmaction.datasets.example import example_inputs
+from aia_mmaction.deployment.attention import export_attention
 from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
 from aia_mmaction.utils.files import config_file, draft_of, existing_file
 
@@ -74,7 +75,7 @@ def export(model, inputs, out):
         for n in (2, 1)
     )
     with draft_of(out) as draft, torch.no_grad():
-        write(model, example, draft)
+        write(export_attention(model, example), example, draft)
         exported = load(draft)
         errors = []
         for inputs in (example, other):

@@ -142,21 +142,26 @@ def _band(weight: Tensor, size: int) -> Tensor:
     return band.flatten(1, 2)
 
 
-def _convolve(maps: Any, band: Tensor, bias: Tensor) -> Tensor:
+def _convolve(maps: List[Tensor], band: Tensor, bias: Tensor) -> Tensor:
     """Two maps ``[N, D1, D2, D3]`` to one."""
-    n, size, d2, d3 = maps[0].shape
-    block = len(band)
+    size, block = maps[0].shape[1], len(band)
     if block == size:
         return F.conv2d(torch.cat(maps, 1), band, bias, padding=1)
     blocks = -(-size // block)
-    padded = [F.pad(m, (0, 0, 0, 0, 1, blocks * block - size + 1)) for m in maps]
-    # [N, blocks, 2 * (block + 2), D2, D3]
-    images = torch.stack(
+    # 2 x [N, D1, D2, D3] -> [N, blocks, 2, block, D2, D3]
+    x = torch.stack(
         [
-            torch.cat([m[:, b * block : (b + 1) * block + 2] for m in padded], 1)
-            for b in range(blocks)
+            F.pad(m, (0, 0, 0, 0, 0, blocks * block - size)).unflatten(
+                1, (blocks, block)
+            )
+            for m in maps
         ],
-        1,
+        2,
     )
-    out = F.conv2d(images.flatten(0, 1), band, bias, padding=1)
-    return out.reshape(-1, blocks * block, d2, d3)[:, :size]
+    # The neighbours' slices; beyond the first and the last block there are zeros.
+    before = F.pad(x[:, :-1, :, -1:], (0, 0) * 4 + (1, 0))
+    behind = F.pad(x[:, 1:, :, :1], (0, 0) * 4 + (0, 1))
+    x = torch.cat([before, x, behind], 3)
+    # -> [N * blocks, 2 * (block + 2), D2, D3] -> [N * blocks, block, D2, D3]
+    x = F.conv2d(x.flatten(2, 3).flatten(0, 1), band, bias, padding=1)
+    return x.unflatten(0, (-1, blocks)).flatten(1, 2)[:, :size]

@@ -9,12 +9,15 @@ from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config
 from torch import nn
 
+from aia_mmaction import CinST
+from aia_mmaction.deployment.attention import BLOCK, export_attention
 from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
-from aia_mmaction.plugins import attention_layers
+from aia_mmaction.layers import ContextAttention
+from aia_mmaction.plugins import PAPER_MODULES, attention_layers
 from tools import export as tool
 
 from ..backbones.conftest import NETWORKS
-from ..conftest import REPO, samples, scores_of, slow_but
+from ..conftest import REPO, needs_fast_paths, samples, scores_of, slow_but
 
 # Each layer in one stage of the network, so that an export is of all four
 EVERY_LAYER = [
@@ -36,7 +39,7 @@ HEADS = {
 }
 
 
-def build(name, average_clips='prob'):
+def build(name, average_clips='prob', plugins=EVERY_LAYER):
     _, backbone, args, _ = NETWORKS[name]
     two_d = name != 'r2plus1d'
     if two_d:
@@ -47,7 +50,7 @@ def build(name, average_clips='prob'):
     model = MODELS.build(
         dict(
             type='Recognizer2D' if two_d else 'Recognizer3D',
-            backbone=dict(type=backbone, plugins=EVERY_LAYER, **args),
+            backbone=dict(type=backbone, plugins=plugins, **args),
             cls_head=dict(
                 num_classes=5,
                 in_channels=512,
@@ -104,6 +107,50 @@ def test_every_network_and_format(name, suffix, tmp_path):
                 exported(inputs), model(inputs), rtol=1e-4, atol=1e-5
             )
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def attention_of(model):
+    return [m for m in model.modules() if isinstance(m, ContextAttention)]
+
+
+@needs_fast_paths
+@pytest.mark.parametrize('plugins', slow_but(['STinCplusCinST'], PAPER_MODULES))
+def test_attention_of_standard_operators(plugins):
+    """It computes the same, of any batch, without a layer of ours."""
+    model = ScoresOfClips(build('tsm', plugins=plugins))
+    exported = export_attention(model, pixels('tsm'))
+    assert attention_of(model) and not attention_of(exported)
+    for inputs in pixels('tsm', 1), pixels('tsm', 3):
+        with torch.no_grad():
+            torch.testing.assert_close(exported(inputs), model(inputs))
+
+
+@needs_fast_paths
+@pytest.mark.parametrize('size', [1, BLOCK, BLOCK + 1, 2 * BLOCK])
+@pytest.mark.parametrize('ndim', [4, 5])
+def test_blocks_of_slices(ndim, size):
+    """Of the channels of the T gate, more than a convolution takes at once."""
+    layer = CinST(num_segments=3).eval()
+    nn.init.normal_(layer.gate_t.norm.running_mean)
+    x = torch.randn(6, size, 4, 5) if ndim == 4 else torch.randn(2, size, 3, 4, 5)
+    exported = export_attention(nn.Sequential(layer), x)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(x), layer(x))
+    assert not attention_of(exported)
+
+
+@needs_fast_paths
+def test_attention_that_cannot_be_exported_stays():
+    layers = [
+        CinST(norm_cfg=dict(type='GN', num_groups=1)),
+        CinST(norm_cfg=dict(type='BN3d', track_running_stats=False)),
+    ]
+    model = nn.Sequential(*layers).eval()
+    x = torch.randn(1, 3, 2, 4, 4)
+    exported = export_attention(model, x)
+    assert attention_of(exported) == list(exported)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(x), model(x))
 
 
 @pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))
