@@ -101,7 +101,10 @@ class ExportedAttention(nn.Module):
 
     def _weigh(self, x: Tensor, seen: Tensor, axes: str) -> Tensor:
         """``x`` times the mean of the gates of what they see."""
-        gates = [self._gate(seen, axis) / len(axes) for axis in axes]
+        gates = [self._gate(seen, axis) for axis in axes]
+        if len(axes) > 1:
+            # The mean, of what is smaller than x
+            gates = [gate * (1 / len(axes)) for gate in gates]
         return x * sum(gates[1:], gates[0])
 
     def _map_order(self, axis: str) -> str:
