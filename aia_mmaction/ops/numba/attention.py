@@ -106,7 +106,7 @@ def backward(
     passes, common = rows.passes, (rows.shape, gates.layout.begins)
     pooled = _floats(2, gates.layout.size)  # what comes back through the pools
     through = *pooled, gates.pools[-1]
-    grads = _Grads(np.empty_like(gates.weight), np.empty_like(gates.stats))
+    grads = _Grads(_floats(*gates.weight.shape), _floats(*gates.stats.shape))
     nested = False
     for group in reversed(gates.layout.groups):
         sums = _floats(gates.layout.size)
