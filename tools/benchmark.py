@@ -20,6 +20,8 @@ Examples:
     # what the docs report: several networks and sizes, or layers and maps
     python tools/benchmark.py grid small
     python tools/benchmark.py grid maps
+    # exported files, against the exported network without attention
+    python tools/benchmark.py exports configs/tsm_r50_cinst_sthv1.py
     # how the ratio scales: one axis at a time
     python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \
         --batches 1 2 4 --frames 4 8 16 --sizes 112 224
@@ -35,6 +37,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from aia_mmaction.benchmarking.exports import measure_exports
 from aia_mmaction.benchmarking.layers import MAPS, STAGES, measure_layers
 from aia_mmaction.benchmarking.networks import (
     DEFAULT_SIZE,
@@ -46,6 +49,7 @@ from aia_mmaction.benchmarking.networks import (
 )
 from aia_mmaction.benchmarking.report import environment, plot, print_table
 from aia_mmaction.benchmarking.timing import Setting, keep_freed_memory
+from aia_mmaction.deployment.exports import FORMATS
 from aia_mmaction.ops import LAYERS
 from aia_mmaction.utils.files import config_file, write_text
 
@@ -115,6 +119,12 @@ def parse_args():
         help='e.g. 64x56. Default: those of a ResNet-50 at 224 pixels',
     )
 
+    exports = subparsers.add_parser('exports', parents=[common])
+    exports.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
+    exports.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
+    exports.add_argument('--batch', type=int, default=1, help='clips')
+    exports.add_argument('--size', type=int, default=DEFAULT_SIZE, help='pixels')
+
     scaling = subparsers.add_parser('scaling', parents=[common])
     scaling.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
     scaling.add_argument('--batches', type=int, nargs='+', default=[1, 2, 4])
@@ -140,7 +150,16 @@ def measure(args, setting):
         return measure_grid(args.grid, configs, args.impl, args.metrics, setting)
     rows = []
     for config in args.configs:
-        if args.what == 'scaling':
+        if args.what == 'exports':
+            rows += measure_exports(
+                Config.fromfile(config),
+                Path(config).stem,
+                args.formats,
+                setting,
+                args.batch,
+                args.size,
+            )
+        elif args.what == 'scaling':
             rows += measure_scaling(
                 config, args.impl, setting, args.batches, args.frames, args.sizes
             )

@@ -26,9 +26,9 @@ from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config, DictAction
 from mmengine.runner import load_checkpoint
 
-from aia_mmaction.datasets.example import example_inputs
+from aia_mmaction.datasets.example import example_inputs, find_pipeline
 from aia_mmaction.deployment.attention import export_attention
-from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
+from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips, describe_onnx
 from aia_mmaction.utils.files import config_file, draft_of, existing_file
 
 # Of scores, relative to the largest one
@@ -51,7 +51,7 @@ def parse_args():
     return parser.parse_args()
 
 
-def export(model, inputs, out):
+def export(model, inputs, out, pipeline=()):
     """Write a recognizer's scores as a function.
 
     Args:
@@ -59,6 +59,8 @@ def export(model, inputs, out):
         inputs (Tensor): A batch of one, as :func:`example_inputs` makes it.
             Only its shape and dtype matter.
         out (Path): The file.
+        pipeline (Sequence[dict]): What the inputs come from, written into ONNX
+            files.
 
     Returns:
         float: The largest deviation of a score, relative to the largest one.
@@ -76,6 +78,8 @@ def export(model, inputs, out):
     )
     with draft_of(out) as draft, torch.no_grad():
         write(export_attention(model, example), example, draft)
+        if out.suffix == '.onnx':
+            describe_onnx(draft, pipeline)
         exported = load(draft)
         errors = []
         for inputs in (example, other):
@@ -122,7 +126,9 @@ def main():
     if args.fuse_conv_bn:
         recognizer = fuse_conv_bn(recognizer)
     try:
-        error = export(ScoresOfClips(recognizer), inputs, args.out)
+        error = export(
+            ScoresOfClips(recognizer), inputs, args.out, find_pipeline(cfg, 'test')
+        )
     except (OSError, ValueError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
     print(

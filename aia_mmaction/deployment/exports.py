@@ -1,13 +1,16 @@
 """Recognizers as one function from pixels to scores, and its exports."""
 
 import inspect
+import json
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Sequence
 
 import torch
 from mmaction.models.recognizers.base import BaseRecognizer
 from torch import Tensor, nn
+
+from aia_mmaction.utils.config import type_name
 
 
 class ScoresOfClips(nn.Module):
@@ -106,6 +109,22 @@ def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
         )
 
 
+def describe_onnx(path: Path, pipeline: Sequence[Dict[str, Any]]) -> None:
+    """Write a test pipeline into an ONNX file, for whoever has nothing else.
+
+    It becomes ``test_pipeline`` of the metadata, a list in JSON whose entries have
+    the names of their transforms as ``type``.
+    """
+    import onnx
+
+    entries = [{**transform, 'type': type_name(transform)} for transform in pipeline]
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(
+        model, dict(test_pipeline=json.dumps(entries, default=str))
+    )
+    onnx.save(model, str(path))
+
+
 def load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
     """The function that a ``.pt2`` file holds."""
     return torch.export.load(path).module()
@@ -118,9 +137,11 @@ def load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
 
 def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     """The function that a ``.onnx`` file holds, run by onnxruntime."""
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
-    session = InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    options = SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
 
     def run(inputs: Tensor) -> Tensor:
         (scores,) = session.run(None, {'inputs': inputs.numpy()})

@@ -60,6 +60,16 @@ def test_network(tmp_path):
 
 
 @pytest.mark.slow
+def test_exports(tmp_path, monkeypatch):
+    out = tmp_path / 'out.json'
+    options = '--formats', '.ts', '--size', 32, '--repeats', 1, '--json', out
+    call(monkeypatch, 'exports', CONFIG, *options)
+    rows = json.loads(out.read_text())['rows']
+    assert [row['variant'] for row in rows] == ['plain', 'reference', 'exported']
+    assert rows[0]['ts ratio'] == 1 and all(row['ts (ms)'] > 0 for row in rows)
+
+
+@pytest.mark.slow
 def test_network_of_whole_clips(monkeypatch, tmp_path):
     config = REPO / 'configs/r2plus1d_r34_cinst_sthv2.py'
     options = ['--size', 32, '--repeats', 1, '--metrics', 'inference']
