@@ -5,8 +5,8 @@ of the model's config says, which `tools/export.py` writes into the file. Copy t
 file to where you serve the model, or take `Predictor` from it.
 
 Examples:
-    python predict_onnx.py tsm.onnx video.mp4
-    python predict_onnx.py tsm.onnx video.mp4 --labels classes.txt --topk 5
+    python tools/predict_onnx.py tsm.onnx video.mp4
+    python tools/predict_onnx.py tsm.onnx video.mp4 --labels classes.txt --topk 5
 """
 
 import argparse

@@ -9,6 +9,8 @@ import pytest
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
+pytest.importorskip('onnxruntime')
+
 from tools import predict_onnx
 
 from ..conftest import IN_PROCESS, REPO, call, mmaction2, run
