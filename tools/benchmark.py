@@ -63,7 +63,14 @@ def parse_args():
     )
     subparsers = parser.add_subparsers(dest='what', required=True)
 
-    common = argparse.ArgumentParser(add_help=False)
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument(
+        '--repeats', type=int, default=10, help='rounds after the warm-up. Default: 10'
+    )
+    output.add_argument('--json', type=Path, help='write everything there')
+    output.add_argument('--plot', type=Path, help='draw the ratios there')
+
+    common = argparse.ArgumentParser(add_help=False, parents=[output])
     common.add_argument(
         '--impl',
         nargs='+',
@@ -78,11 +85,6 @@ def parse_args():
         '--amp', choices=DTYPES, help='run under autocast with this dtype'
     )
     common.add_argument('--channels-last', action='store_true')
-    common.add_argument(
-        '--repeats', type=int, default=10, help='rounds after the warm-up. Default: 10'
-    )
-    common.add_argument('--json', type=Path, help='write everything there')
-    common.add_argument('--plot', type=Path, help='draw the ratios there')
 
     network = subparsers.add_parser('network', parents=[common])
     network.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
@@ -119,7 +121,8 @@ def parse_args():
         help='e.g. 64x56. Default: those of a ResNet-50 at 224 pixels',
     )
 
-    exports = subparsers.add_parser('exports', parents=[common])
+    exports = subparsers.add_parser('exports', parents=[output])
+    exports.set_defaults(device='cpu', amp=None, channels_last=False)
     exports.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
     exports.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
     exports.add_argument('--batch', type=int, default=1, help='clips')

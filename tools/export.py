@@ -78,7 +78,7 @@ def export(model, inputs, out, pipeline=()):
     )
     with draft_of(out) as draft, torch.no_grad():
         write(export_attention(model, example), example, draft)
-        if out.suffix == '.onnx':
+        if out.suffix == '.onnx' and pipeline:
             describe_onnx(draft, pipeline)
         exported = load(draft)
         errors = []

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from aia_mmaction import ops
 from aia_mmaction.layers import ContextAttention
+from aia_mmaction.ops.stencil import band
 
 # Slices of which one convolution is, where there are more
 BLOCK = 16
@@ -88,9 +89,9 @@ class ExportedAttention(nn.Module):
             # [1, 2, 3, 3, 3] in the order of AXES to that of the map
             given = ['NCTHW'[d] for d in ops.AXES[axis][1]]
             weight = weight.permute(0, 1, *(2 + given.index(a) for a in order))
-            band = _band(weight, sizes[order[0]])
-            self.register_buffer(f'band_{axis}', band)
-            self.register_buffer(f'bias_{axis}', bias.expand(len(band)).clone())
+            repeated = band(weight, sizes[order[0]], BLOCK)
+            self.register_buffer(f'band_{axis}', repeated)
+            self.register_buffer(f'bias_{axis}', bias.expand(len(repeated)).clone())
 
     def forward(self, x: Tensor, activation: Any = None) -> Tensor:
         """Reweight a feature map of the shape."""
@@ -132,24 +133,14 @@ def _fold(gate: Any) -> Tuple[Tensor, Tensor]:
     return gate.weight * slope, gate.shift - gate.mean * slope
 
 
-def _band(weight: Tensor, size: int) -> Tensor:
-    """``[1, 2, 3, 3, 3]`` to ``[block, 2 * (block + 2), 3, 3]``, or without the two
-    neighbours' slices where one block is all.
+def _convolve(maps: List[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """Two maps ``[N, D1, D2, D3]`` to one.
+
+    Not by :mod:`.ops.stencil`, whose ``unfold`` is a slice for each block in ONNX.
     """
-    block = min(size, BLOCK)
-    band = weight.new_zeros(block, 2, block + 2, 3, 3)
-    for b in range(block):
-        band[b, :, b : b + 3] = weight[0]
+    size, block = maps[0].shape[1], len(weight)
     if block == size:
-        band = band[:, :, 1:-1]
-    return band.flatten(1, 2)
-
-
-def _convolve(maps: List[Tensor], band: Tensor, bias: Tensor) -> Tensor:
-    """Two maps ``[N, D1, D2, D3]`` to one."""
-    size, block = maps[0].shape[1], len(band)
-    if block == size:
-        return F.conv2d(torch.cat(maps, 1), band, bias, padding=1)
+        return F.conv2d(torch.cat(maps, 1), weight, bias, padding=1)
     blocks = -(-size // block)
     # 2 x [N, D1, D2, D3] -> [N, blocks, 2, block, D2, D3]
     x = torch.stack(
@@ -166,5 +157,5 @@ def _convolve(maps: List[Tensor], band: Tensor, bias: Tensor) -> Tensor:
     behind = F.pad(x[:, 1:, :, :1], (0, 0) * 4 + (0, 1))
     x = torch.cat([before, x, behind], 3)
     # -> [N * blocks, 2 * (block + 2), D2, D3] -> [N * blocks, block, D2, D3]
-    x = F.conv2d(x.flatten(2, 3).flatten(0, 1), band, bias, padding=1)
+    x = F.conv2d(x.flatten(2, 3).flatten(0, 1), weight, bias, padding=1)
     return x.unflatten(0, (-1, blocks)).flatten(1, 2)[:, :size]

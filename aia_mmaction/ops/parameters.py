@@ -59,7 +59,7 @@ class GateModule(NamedTuple):
     mean: Optional[Tensor]
     variance: Optional[Tensor]
     num_batches_tracked: Optional[Tensor]
-    uses_batch_stats: bool  # whether the norm normalises with those of its input
+    uses_batch_stats: bool  # instead of the running ones
 
 
 def read_gate(gate: Any) -> GateModule:

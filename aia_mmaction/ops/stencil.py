@@ -69,7 +69,7 @@ def conv_weight_grad(volume: Tensor, grad: Tensor) -> Tensor:
     # the kernel at b, b + 1, b + 2
     band = band.unflatten(1, (2, -1)).transpose(1, 2)
     band = F.pad(band, (0, 0) * 3 + (1 - halo, 1 - halo))
-    # Rows one longer put the kernels below each other, as in _band.
+    # Rows one longer put the kernels below each other, as in :func:`band`.
     band = F.pad(band.flatten(0, 1), (0, 0) * 3 + (0, block))
     shifted: Tensor = band.unflatten(0, (block, block + 3))
     return shifted[:, :3].sum(0).transpose(0, 1)
@@ -81,16 +81,16 @@ def _banded(volume: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Te
     channels of one image.
     """
     n, _, d1, d2, d3 = volume.shape
-    band = _band(weight, d1)
+    repeated = band(weight, d1)
     if bias is not None:
-        bias = bias.expand(len(band))
-    out = F.conv2d(_blocks(volume), band, bias, padding=1)
+        bias = bias.expand(len(repeated))
+    out = F.conv2d(_blocks(volume), repeated, bias, padding=1)
     return _from_blocks(out.unflatten(1, (weight.shape[0], -1)), n, d1)
 
 
-def _block(d1: int) -> Tuple[int, int]:
+def _block(d1: int, most: int = BLOCK) -> Tuple[int, int]:
     """Slices in a block, and how many of its neighbours' it needs."""
-    return (d1, 0) if d1 <= BLOCK else (BLOCK, 1)
+    return (d1, 0) if d1 <= most else (most, 1)
 
 
 def _blocks(volume: Tensor) -> Tensor:
@@ -121,20 +121,22 @@ def _from_blocks(images: Tensor, n: int, d1: int) -> Tensor:
     return images.flatten(2, 3)[:, :, :d1]
 
 
-def _band(weight: Tensor, d1: int) -> Tensor:
-    """``[O, I, 3, 3, 3]`` to ``[O * block, I * (block + 2 * halo), 3, 3]``.
+def band(weight: Tensor, d1: int, most: int = BLOCK) -> Tensor:
+    """``[O, I, 3, 3, 3]`` to ``[O * block, I * (block + 2 * halo), 3, 3]``, in
+    blocks of at most so many slices.
 
     With halo, output slice b sees the input slices b, b + 1 and b + 2, by the
     first, middle and last planes of the kernel. A row of the band is as long
     as the kernel with ``block - 1`` zeros; written one zero longer, without a
     gap, each row starts one further right than the row above.
     """
-    block, halo = _block(d1)
+    block, halo = _block(d1, most)
     # [O, I, 3, 3, 3] -> [3, O, I, 3, 3] -> [block + 3, O, I, 3, 3]
     rows = F.pad(weight.permute(2, 0, 1, 3, 4), (0, 0) * 4 + (0, block))
     rows = rows.expand(block, *rows.shape).flatten(0, 1)
-    band: Tensor = rows[: block * (block + 2)].unflatten(0, (block, block + 2))
+    rows = rows[: block * (block + 2)].unflatten(0, (block, block + 2))
     if not halo:  # a single block: what lies beyond it is zero
-        band = band[:, 1:-1]
+        rows = rows[:, 1:-1]
     # [block, slices, O, I, 3, 3] -> [O, block, I, slices, 3, 3]
-    return band.permute(2, 0, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)
+    repeated: Tensor = rows.permute(2, 0, 3, 1, 4, 5).flatten(0, 1).flatten(1, 2)
+    return repeated
