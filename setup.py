@@ -76,6 +76,13 @@ setup(
         'video': ['av>=15'],
         'onnx': ['onnx', 'onnxruntime'],
         'lint': ['codespell', 'mypy', 'ruff'],
-        'tests': ['pytest', 'pytest-xdist', 'hypothesis', 'onnx', 'onnxruntime'],
+        'tests': [
+            'pytest',
+            'pytest-xdist',
+            'hypothesis',
+            'onnx',
+            'onnxruntime',
+            'onnxscript',
+        ],
     },
 )

@@ -37,7 +37,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from aia_mmaction.benchmarking.exports import measure_exports
+from aia_mmaction.benchmarking.exports import MEASURED, measure_exports
 from aia_mmaction.benchmarking.layers import MAPS, STAGES, measure_layers
 from aia_mmaction.benchmarking.networks import (
     DEFAULT_SIZE,
@@ -49,7 +49,6 @@ from aia_mmaction.benchmarking.networks import (
 )
 from aia_mmaction.benchmarking.report import environment, plot, print_table
 from aia_mmaction.benchmarking.timing import Setting, keep_freed_memory
-from aia_mmaction.deployment.exports import FORMATS
 from aia_mmaction.ops import LAYERS
 from aia_mmaction.utils.files import config_file, write_text
 
@@ -124,7 +123,9 @@ def parse_args():
     exports = subparsers.add_parser('exports', parents=[output])
     exports.set_defaults(device='cpu', amp=None, channels_last=False)
     exports.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
-    exports.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
+    exports.add_argument(
+        '--formats', nargs='+', choices=MEASURED, default=['pt2', 'ts', 'onnx']
+    )
     exports.add_argument('--batch', type=int, default=1, help='clips')
     exports.add_argument('--size', type=int, default=DEFAULT_SIZE, help='pixels')
 

@@ -7,10 +7,16 @@ the scores that `mim test` reports, [N, classes]. Its name says the format: .pt2
 for torch.export, .ts for TorchScript, .onnx for ONNX. It is written only if it
 gives the scores of the original.
 
+With --int8 N an ONNX file computes in 8 bits, but for the attention; N videos of
+the config's training set tell the range of its maps. What that costs in accuracy,
+`tools/evaluate_onnx.py` tells.
+
 Examples:
     python tools/export.py configs/tsm_r50_cinst_sthv1.py epoch_50.pth a.onnx
     python tools/export.py configs/tsn_r50_stinc_sthv2.py epoch_50.pth a.pt2 \
         --fuse-conv-bn
+    python tools/export.py configs/tsm_r50_cinst_sthv1.py epoch_50.pth a.onnx \
+        --dynamo --int8 100
 """
 
 import argparse
@@ -29,6 +35,7 @@ from mmengine.runner import load_checkpoint
 from aia_mmaction.datasets.example import example_inputs, find_pipeline
 from aia_mmaction.deployment.attention import export_attention
 from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips, describe_onnx
+from aia_mmaction.deployment.quantization import calibration_clips, quantize_onnx
 from aia_mmaction.utils.files import config_file, draft_of, existing_file
 
 # Of scores, relative to the largest one
@@ -47,11 +54,19 @@ def parse_args():
         action='store_true',
         help='fold the norms behind 2-D convolutions',
     )
+    parser.add_argument(
+        '--dynamo',
+        action='store_true',
+        help="write ONNX by PyTorch's newer exporter, which needs onnxscript",
+    )
+    parser.add_argument(
+        '--int8', type=int, metavar='N', help='quantise ONNX with N training videos'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
 
 
-def export(model, inputs, out, pipeline=()):
+def export(model, inputs, out, kind, pipeline=(), clips=None):
     """Write a recognizer's scores as a function.
 
     Args:
@@ -59,8 +74,11 @@ def export(model, inputs, out, pipeline=()):
         inputs (Tensor): A batch of one, as :func:`example_inputs` makes it.
             Only its shape and dtype matter.
         out (Path): The file.
+        kind (Format): Of it.
         pipeline (Sequence[dict]): What the inputs come from, written into ONNX
             files.
+        clips (Iterable[Tensor], optional): Quantise ONNX with these inputs. The
+            deviation is that of the file before.
 
     Returns:
         float: The largest deviation of a score, relative to the largest one.
@@ -68,7 +86,6 @@ def export(model, inputs, out, pipeline=()):
     Raises:
         ValueError: If it is more than ``TOLERANCE``.
     """
-    write, load = FORMATS[out.suffix]
     generator = torch.Generator().manual_seed(0)
     most = 1 if inputs.is_floating_point() else 256  # of heat maps, of pixels
     # A batch of one would be taken for a constant.
@@ -77,10 +94,10 @@ def export(model, inputs, out, pipeline=()):
         for n in (2, 1)
     )
     with draft_of(out) as draft, torch.no_grad():
-        write(export_attention(model, example), example, draft)
-        if out.suffix == '.onnx' and pipeline:
+        kind.write(export_attention(model, example), example, draft)
+        if kind.suffix == '.onnx' and pipeline:
             describe_onnx(draft, pipeline)
-        exported = load(draft)
+        exported = kind.load(draft)
         errors = []
         for inputs in (example, other):
             expected = model(inputs)
@@ -91,22 +108,28 @@ def export(model, inputs, out, pipeline=()):
                 f'{out}: expected scores within {TOLERANCE} of the original, '
                 f'got {max(errors):.1e}. It is not written.'
             )
+        if clips is not None:
+            quantize_onnx(draft, draft, clips)
     return max(errors)
 
 
 def main():
     args = parse_args()
-    if args.out.suffix not in FORMATS:
+    suffixes = {kind.suffix for kind in FORMATS.values()}
+    if args.out.suffix not in suffixes:
         sys.exit(
             f'{args.out}: expected a name that ends in '
-            f'{", ".join(FORMATS)}, got {args.out.suffix or "none"}.'
+            f'{", ".join(sorted(suffixes))}, got {args.out.suffix or "none"}.'
         )
-    if args.out.suffix == '.onnx' and not (
-        find_spec('onnx') and find_spec('onnxruntime')
-    ):
+    if (args.dynamo or args.int8 is not None) and args.out.suffix != '.onnx':
+        sys.exit(f'{args.out}: expected .onnx, which --dynamo and --int8 are for.')
+    if args.int8 is not None and args.int8 < 1:
+        sys.exit(f'--int8: expected at least one video, got {args.int8}.')
+    kind = FORMATS['onnx_dynamo' if args.dynamo else args.out.suffix[1:]]
+    if not all(map(find_spec, kind.packages)):
         sys.exit(
-            'Expected onnx and onnxruntime, which write and check ONNX. '
-            'pip install onnx onnxruntime'
+            f'Expected {", ".join(kind.packages)}, which write and check ONNX. '
+            f'pip install {" ".join(kind.packages)}'
         )
     if args.out.suffix == '.pt2' and not hasattr(torch.export, 'Dim'):
         sys.exit(f'Expected torch >= 2.4, which can export, got {torch.__version__}.')
@@ -127,7 +150,12 @@ def main():
         recognizer = fuse_conv_bn(recognizer)
     try:
         error = export(
-            ScoresOfClips(recognizer), inputs, args.out, find_pipeline(cfg, 'test')
+            ScoresOfClips(recognizer),
+            inputs,
+            args.out,
+            kind,
+            find_pipeline(cfg, 'test'),
+            None if args.int8 is None else calibration_clips(cfg, args.int8),
         )
     except (OSError, ValueError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')

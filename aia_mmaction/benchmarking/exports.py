@@ -4,18 +4,43 @@ import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import List, Sequence
+from typing import Callable, List, Sequence
 
 import torch
 from mmengine.config import Config
+from torch import Tensor, nn
 
 from aia_mmaction.deployment.attention import export_attention
-from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
+from aia_mmaction.deployment.exports import (
+    FORMATS,
+    Format,
+    ScoresOfClips,
+    exported_program,
+)
 
 from .networks import Row, build, frames_per_clip, input_shape
 from .timing import Setting
 from .verification import WrongResults
 
+
+def to_aot_inductor(model: nn.Module, inputs: Tensor, path: Path) -> None:
+    """Compile a model ahead of time; this needs a C++ compiler."""
+    from torch._inductor import aoti_compile_and_package
+
+    aoti_compile_and_package(exported_program(model, inputs), package_path=str(path))
+
+
+def load_aot_inductor(path: Path) -> Callable[[Tensor], Tensor]:
+    """The function of a compiled model."""
+    from torch._inductor import aoti_load_package
+
+    return aoti_load_package(str(path))
+
+
+# AOTInductor compiles for this machine alone, so it is measured, not exported.
+MEASURED = dict(
+    FORMATS, aot_inductor=Format('.pt2', to_aot_inductor, load_aot_inductor)
+)
 # Of scores, relative to the largest one
 TOLERANCE = 1e-4
 
@@ -23,7 +48,7 @@ TOLERANCE = 1e-4
 def measure_exports(
     cfg: Config,
     name: str,
-    suffixes: Sequence[str],
+    formats: Sequence[str],
     setting: Setting,
     batch: int,
     size: int,
@@ -34,7 +59,7 @@ def measure_exports(
     Args:
         cfg (Config): The config.
         name (str): What the table calls it.
-        suffixes (Sequence[str]): Keys of :data:`.FORMATS`.
+        formats (Sequence[str]): Keys of :data:`MEASURED`.
         setting (Setting): How often; exports are for CPUs.
         batch (int): Clips.
         size (int): Side of the frames in pixels.
@@ -59,24 +84,24 @@ def measure_exports(
         dict(config=name, variant=variant, input='x'.join(map(str, x.shape)))
         for variant in models
     ]
-    for suffix in suffixes:
-        print(f'{name}, {tuple(x.shape)}: {suffix} ...', file=sys.stderr)
-        write, load = FORMATS[suffix]
+    for key in formats:
+        print(f'{name}, {tuple(x.shape)}: {key} ...', file=sys.stderr)
+        kind = MEASURED[key]
         with TemporaryDirectory() as folder, torch.no_grad():
             functions = {}
             for variant, model in models.items():
-                path = Path(folder) / f'{variant}{suffix}'
-                write(model, example, path)
-                functions[variant] = partial(load(path), x)
+                path = Path(folder) / f'{variant}{kind.suffix}'
+                kind.write(model, example, path)
+                functions[variant] = partial(kind.load(path), x)
                 expected = (plain if variant == 'plain' else reference)(x)
                 error = (functions[variant]() - expected).abs().max()
                 if not error <= TOLERANCE * expected.abs().max():
                     raise WrongResults(
                         f'{name}, {variant}: expected the scores of the network from '
-                        f'its {suffix}, got others by {error:.1e}. No speed is printed.'
+                        f'its {key}, got others by {error:.1e}. No speed is printed.'
                     )
             seconds = setting.interleave(functions)
         for row, variant in zip(rows, models):
-            row[f'{suffix[1:]} (ms)'] = 1000 * seconds[variant]
-            row[f'{suffix[1:]} ratio'] = seconds[variant] / seconds['plain']
+            row[f'{key} (ms)'] = 1000 * seconds[variant]
+            row[f'{key} ratio'] = seconds[variant] / seconds['plain']
     return rows

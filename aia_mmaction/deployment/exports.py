@@ -4,7 +4,7 @@ import inspect
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Sequence, Tuple
 
 import torch
 from mmaction.models.recognizers.base import BaseRecognizer
@@ -73,12 +73,19 @@ class ScoresOfClips(nn.Module):
 
 def to_torch_export(model: nn.Module, inputs: Tensor, path: Path) -> None:
     """Write a program of ``torch.export``, for batches of up to 2^20."""
-    batch = torch.export.Dim('batch', min=1, max=2**20)
+    torch.export.save(exported_program(model, inputs), path)
+
+
+def exported_program(model: nn.Module, inputs: Tensor) -> Any:
+    """What ``torch.export`` makes of a model, for batches of up to 2^20."""
     # Dynamo, which strict asks for, does not tell all versions that it exports.
-    program = torch.export.export(
-        model, (inputs,), dynamic_shapes=({0: batch},), strict=False
+    return torch.export.export(
+        model, (inputs,), dynamic_shapes=(_any_batch(),), strict=False
     )
-    torch.export.save(program, path)
+
+
+def _any_batch() -> Dict[int, Any]:
+    return {0: torch.export.Dim('batch', min=1, max=2**20)}
 
 
 def to_torchscript(model: nn.Module, inputs: Tensor, path: Path) -> None:
@@ -91,11 +98,29 @@ def to_torchscript(model: nn.Module, inputs: Tensor, path: Path) -> None:
 
 def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
     """Write an ONNX model from ``inputs`` to ``scores``, for batches of any
-    size.
+    size, by PyTorch's older exporter, which traces as TorchScript does.
     """
     options: Dict[str, Any] = {}
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
-        options['dynamo'] = False  # the other one needs onnxscript
+        options['dynamo'] = False
+    axes = dict(inputs={0: 'batch'}, scores={0: 'batch'})
+    _write_onnx(model, inputs, path, dynamic_axes=axes, **options)
+
+
+def to_onnx_by_dynamo(model: nn.Module, inputs: Tensor, path: Path) -> None:
+    """Write the same by PyTorch's newer exporter, which needs onnxscript."""
+    _write_onnx(
+        model,
+        inputs,
+        path,
+        dynamo=True,
+        dynamic_shapes=(_any_batch(),),
+        external_data=False,  # one file
+        verbose=False,
+    )
+
+
+def _write_onnx(model: nn.Module, inputs: Tensor, path: Path, **options: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.onnx.export(
@@ -104,7 +129,6 @@ def to_onnx(model: nn.Module, inputs: Tensor, path: Path) -> None:
             str(path),
             input_names=['inputs'],
             output_names=['scores'],
-            dynamic_axes=dict(inputs={0: 'batch'}, scores={0: 'batch'}),
             **options,
         )
 
@@ -150,9 +174,19 @@ def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
-# suffix: (writer, reader)
-FORMATS = {
-    '.pt2': (to_torch_export, load_torch_export),
-    '.ts': (to_torchscript, load_torchscript),
-    '.onnx': (to_onnx, load_onnx),
-}
+class Format(NamedTuple):
+    """A kind of file."""
+
+    suffix: str
+    write: Callable[[nn.Module, Tensor, Path], None]
+    load: Callable[[Path], Callable[[Tensor], Tensor]]
+    packages: Tuple[str, ...] = ()  # that write and check it, beside PyTorch
+
+
+_ONNX = ('onnx', 'onnxruntime')
+FORMATS = dict(
+    pt2=Format('.pt2', to_torch_export, load_torch_export),
+    ts=Format('.ts', to_torchscript, load_torchscript),
+    onnx=Format('.onnx', to_onnx, load_onnx, _ONNX),
+    onnx_dynamo=Format('.onnx', to_onnx_by_dynamo, load_onnx, (*_ONNX, 'onnxscript')),
+)

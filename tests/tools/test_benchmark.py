@@ -62,7 +62,7 @@ def test_network(tmp_path):
 @pytest.mark.slow
 def test_exports(tmp_path, monkeypatch):
     out = tmp_path / 'out.json'
-    options = '--formats', '.ts', '--size', 32, '--repeats', 1, '--json', out
+    options = '--formats', 'ts', '--size', 32, '--repeats', 1, '--json', out
     call(monkeypatch, 'exports', CONFIG, *options)
     rows = json.loads(out.read_text())['rows']
     assert [row['variant'] for row in rows] == ['plain', 'reference', 'exported']
