@@ -51,7 +51,8 @@ $(TRITON)/.ready: requirements/triton.txt $(VENV)/.ready
 # A process per core with one thread each, since few tests could use more.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 IMAGE_TESTS := tests/recognizers/test_image_backbones.py
-TRITON_TESTS := tests/ops/test_triton.py tests/ops/test_self_check.py
+TRITON_TESTS := tests/ops/test_triton.py tests/ops/test_self_check.py \
+	tests/benchmarking/test_gpu_counts.py
 PYTORCH_ALONE := $(addprefix --ignore=,$(IMAGE_TESTS) $(TRITON_TESTS)) -m 'not image_libraries'
 test test-fast: export OMP_NUM_THREADS = 1
 

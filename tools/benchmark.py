@@ -22,6 +22,12 @@ Examples:
     python tools/benchmark.py grid maps
     # exported files, against the exported network without attention
     python tools/benchmark.py exports configs/tsm_r50_cinst_sthv1.py
+    # what a GPU would launch, read and write for a layer, without one
+    TRITON_INTERPRET=1 python tools/benchmark.py counts
+    # and what its kernels take on GPUs of several kinds, by the compiler
+    python tools/benchmark.py resources
+    # and what that makes of a network: a prediction from published bandwidths
+    python tools/benchmark.py predict configs/tsm_r50_cinst_sthv1.py --batch 16
     # how the ratio scales: one axis at a time
     python tools/benchmark.py scaling configs/tsm_r50_cinst_sthv1.py \
         --batches 1 2 4 --frames 4 8 16 --sizes 112 224
@@ -38,6 +44,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from aia_mmaction.benchmarking.exports import MEASURED, measure_exports
+from aia_mmaction.benchmarking.gpu_counts import count_layers
+from aia_mmaction.benchmarking.gpu_resources import (
+    cases_of,
+    compile_kernels,
+    summarise,
+)
 from aia_mmaction.benchmarking.layers import MAPS, STAGES, measure_layers
 from aia_mmaction.benchmarking.networks import (
     DEFAULT_SIZE,
@@ -47,6 +59,7 @@ from aia_mmaction.benchmarking.networks import (
     measure_network,
     measure_scaling,
 )
+from aia_mmaction.benchmarking.prediction import predict
 from aia_mmaction.benchmarking.report import environment, plot, print_table
 from aia_mmaction.benchmarking.timing import Setting, keep_freed_memory
 from aia_mmaction.ops import LAYERS
@@ -120,6 +133,33 @@ def parse_args():
         help='e.g. 64x56. Default: those of a ResNet-50 at 224 pixels',
     )
 
+    counts = subparsers.add_parser('counts', parents=[output])
+    counts.set_defaults(device='cpu', amp=None, channels_last=False)
+    counts.add_argument('--layers', nargs='+', choices=LAYERS, default=list(LAYERS))
+
+    resources = subparsers.add_parser('resources', parents=[output])
+    resources.set_defaults(device='cpu', amp='float16', channels_last=False)
+    resources.add_argument(
+        '--layers', nargs='+', choices=LAYERS, default=['CinST', 'STinC']
+    )
+    resources.add_argument(
+        '--architectures', type=int, nargs='+', default=[80, 90, 100]
+    )
+    resources.add_argument('--num-segments', type=int, default=8)
+    resources.add_argument(
+        '--maps',
+        nargs='+',
+        type=channels_and_side,
+        default=STAGES,
+        metavar='CHANNELSxSIDE',
+    )
+
+    prediction = subparsers.add_parser('predict', parents=[output])
+    prediction.set_defaults(device='cpu', amp='float16', channels_last=False)
+    prediction.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
+    prediction.add_argument('--batch', type=int, default=16, help='clips')
+    prediction.add_argument('--size', type=int, default=DEFAULT_SIZE, help='pixels')
+
     exports = subparsers.add_parser('exports', parents=[output])
     exports.set_defaults(device='cpu', amp=None, channels_last=False)
     exports.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
@@ -144,6 +184,11 @@ def channels_and_side(text):
 
 def measure(args, setting):
     """Rows of whatever the command line asks for."""
+    if args.what == 'counts':
+        return count_layers(args.layers)
+    if args.what == 'resources':
+        cases = cases_of(args.layers, args.maps, args.num_segments, args.architectures)
+        return summarise(compile_kernels(cases))
     if args.what == 'layer':
         maps = [(args.batch, *of_map) for of_map in args.maps]
         return measure_layers(args.layers, args.impl, setting, args.num_segments, maps)
@@ -162,6 +207,10 @@ def measure(args, setting):
                 setting,
                 args.batch,
                 args.size,
+            )
+        elif args.what == 'predict':
+            rows += predict(
+                Config.fromfile(config), Path(config).stem, args.batch, args.size
             )
         elif args.what == 'scaling':
             rows += measure_scaling(

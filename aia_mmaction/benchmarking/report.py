@@ -57,7 +57,7 @@ def print_table(rows: Sequence[Row]) -> None:
             if column in ratios:
                 continue
             value = row.get(column, '')
-            cell = f'{value:.2f}' if isinstance(value, float) else value
+            cell = f'{value:.2f}' if isinstance(value, float) else str(value)
             ratio = row.get(column.rpartition(' (')[0] + ' ratio')
             cells.append(cell if ratio is None else f'{cell} (×{ratio:.2f})')
         table.add_row(*cells)

@@ -165,13 +165,20 @@ def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Any, ...]) -
     x, *arguments = inputs
     parameters, ctx.spec, (_, ctx.path) = _read(arguments)
     ctx.mark_non_differentiable(*output[1:])
+    # PyTorch would make zeros for the gradients of these.
+    ctx.set_materialize_grads(False)
     tensors, ctx.input = save_input(x)
     # Nothing but save_for_backward lets go of a tensor when the backward pass
     # is over.
     ctx.save_for_backward(*parameters[:3], *output[1:], *tensors)
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Any) -> Tuple[Optional[Tensor], ...]:
+def _backward(
+    ctx: Any, grad: Optional[Tensor], *_: Any
+) -> Tuple[Optional[Tensor], ...]:
+    without = [None for _ in ('stats', *ctx.spec, 'backward', 'path')]
+    if grad is None:  # of a function behind that has none
+        return (None, None, None, None, *without)
     weight, scale, shift, stats, volumes, argmax, *x = ctx.saved_tensors
     parameters = Parameters(weight, scale, shift, stats)
     grads: Sequence[Optional[Tensor]]
@@ -192,7 +199,6 @@ def _backward(ctx: Any, grad: Tensor, *_: Any) -> Tuple[Optional[Tensor], ...]:
             volumes,
             argmax,
         )
-    without = [None for _ in ('stats', *ctx.spec, 'backward', 'path')]
     return (*grads, *without)
 
 

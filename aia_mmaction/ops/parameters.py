@@ -134,17 +134,27 @@ def update_running_stats(
         stats (Tensor): Mean and biased variance of the batch, ``[G, 2]``.
         counts (Sequence[int]): How many values they are of.
     """
-    # 0-dimensional tensors, of one operation for all gates
-    means, variances = (column.unbind() for column in stats.unbind(1))
-    for gate, mean, variance, count in zip(gates, means, variances, counts):
-        running: Any = gate.mean, gate.variance, gate.num_batches_tracked
-        running_mean, running_variance, num_batches_tracked = running
-        if not gate.norm.training or running_mean is None:
-            continue
-        num_batches_tracked.add_(1)
-        momentum = gate.norm.momentum
+    # Each [1] and dense, as the buffers: PyTorch has one launch for all of them.
+    means, variances = (row.split(1) for row in stats.t().contiguous())
+    updated = [
+        (gate, mean, variance, count / (count - 1))
+        for gate, mean, variance, count in zip(gates, means, variances, counts)
+        if gate.norm.training and gate.mean is not None
+    ]
+    if not updated:
+        return
+    of_gates, *found, factors = zip(*updated)
+    found[1] = torch._foreach_mul(found[1], factors)  # unbiased
+    running: Any = [*(g.mean for g in of_gates), *(g.variance for g in of_gates)]
+    new = [t.to(r.dtype) for r, t in zip(running, [*found[0], *found[1]])]
+    batches: Any = [gate.num_batches_tracked for gate in of_gates]
+    torch._foreach_add_(batches, 1)
+    momenta = [gate.norm.momentum for gate in of_gates]
+    if None not in momenta and len(set(momenta)) == 1:
+        torch._foreach_lerp_(running, new, momenta[0])
+        return
+    for i, (old, value) in enumerate(zip(running, new)):
+        momentum = momenta[i % len(momenta)]
         if momentum is None:  # a cumulative average
-            momentum = 1 / num_batches_tracked.to(running_mean.dtype)
-        unbiased = variance * (count / (count - 1))
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)
+            momentum = 1 / batches[i % len(momenta)].to(old.dtype)
+        old.lerp_(value, momentum)

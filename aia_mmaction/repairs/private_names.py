@@ -125,6 +125,12 @@ PRIVATE_NAMES = (
         'each decides by itself',
     ),
     PrivateName(
+        'torch',
+        ('_foreach_add_', '_foreach_lerp_', '_foreach_mul'),
+        'running statistics of all gates of a layer at once',
+        'training raises an AttributeError',
+    ),
+    PrivateName(
         'torch._utils',
         ('_rebuild_tensor_v2',),
         'tensors in the dumps of mim test',

@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,11 +13,12 @@ pytest.importorskip('triton')
 
 import aia_mmaction.ops.triton
 from aia_mmaction import ChannelContext, CinST, STinC, ops
+from aia_mmaction.benchmarking import gpu_resources
 from aia_mmaction.ops import fused, reference
 from aia_mmaction.ops.parameters import Parameters, unpack
 from aia_mmaction.ops.parity import deviations
 from aia_mmaction.ops.specification import Specification
-from aia_mmaction.ops.triton import attention, kernels
+from aia_mmaction.ops.triton import attention, kernels, plan
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -28,6 +27,12 @@ runs_kernels = pytest.mark.skipif(
     reason='no GPU; TRITON_INTERPRET=1 pytest tests/ops/test_triton.py runs '
     'the kernels on the CPU',
 )
+
+
+@pytest.fixture(autouse=True)
+def no_plans_of_other_limits():
+    plan.plan_of.cache_clear()
+
 
 LAYERS = list(ops.LAYERS.values())
 C, ST, C_IN_ST, _ = LAYERS
@@ -206,14 +211,14 @@ class TestTies:
         check(layer, x, train=False, expected=Reference)
 
     def test_across_blocks_of_channels(self, monkeypatch):
-        monkeypatch.setattr(attention, 'ELEMENTS', 32)
+        monkeypatch.setattr(plan, 'ELEMENTS', 32)
         x = random(1, 1, 1, 1, 1).expand(2, 9, 2, 3, 5)
         check(C, x, train=False, expected=Reference)
 
     @pytest.mark.parametrize('dim', [2, 3, 4])
     def test_across_tiles(self, dim, monkeypatch):
         """Of tiles with the same maximum the first one counts."""
-        monkeypatch.setattr(attention, 'SIDE', 2)
+        monkeypatch.setattr(plan, 'SIDE', 2)
         x = torch.zeros(1, 3, 5, 6, 7, device=DEVICE)
         x.select(dim, 1).fill_(2.0)
         x.select(dim, 4).fill_(2.0)
@@ -227,8 +232,8 @@ class TestSizes:
     @nested_layers
     @pytest.mark.parametrize('layout', ['frames', 'channels_last'])
     def test_frames_of_several_tiles(self, layer, layout, monkeypatch):
-        monkeypatch.setattr(attention, 'SIDE', 4)
-        monkeypatch.setattr(attention, 'SIDE_CHANNELS_LAST', 4)
+        monkeypatch.setattr(plan, 'SIDE', 4)
+        monkeypatch.setattr(plan, 'SIDE_CHANNELS_LAST', 4)
         check(layer, LAYOUTS[layout](1, 3, 2, 9, 6), train=True)
 
     @pytest.mark.parametrize('size', [(70, 3), (3, 256)], ids=str)
@@ -238,17 +243,17 @@ class TestSizes:
     @nested_layers
     @pytest.mark.parametrize('layout', ['frames', 'channels_last'])
     def test_blocks_of_channels(self, layer, layout, monkeypatch):
-        monkeypatch.setattr(attention, 'ELEMENTS', 32)
+        monkeypatch.setattr(plan, 'ELEMENTS', 32)
         check(layer, LAYOUTS[layout](1, 9, 2, 3, 5), train=True)
 
     @nested_layers
     def test_programs_of_several_items(self, layer, monkeypatch):
-        monkeypatch.setattr(attention, 'ROWS', 2)
+        monkeypatch.setattr(plan, 'ROWS', 2)
         check(layer, random(3, 5, 3, 6, 7), train=True)
 
     @nested_layers
     def test_64_bit_offsets(self, layer, monkeypatch):
-        monkeypatch.setattr(attention, 'WIDE', 0)
+        monkeypatch.setattr(plan, 'WIDE', 0)
         check(layer, random(2, 5, 3, 6, 5), train=True)
 
     @every_layer
@@ -260,12 +265,12 @@ class TestSizes:
 def test_when_64_bits_are_needed():
     for shape, bits in [((64, 64, 8, 56, 56), 32), ((800, 64, 8, 56, 56), 64)]:
         x = torch.empty(shape, device='meta', dtype=torch.float16)
-        plan = attention._plan(x, x)
-        assert plan.int_type.primitive_bitwidth == bits
+        found = attention._plan(x, x)
+        assert found.int_type.primitive_bitwidth == bits
     # A few channels of an enormous tensor
     x = torch.empty(2, 2**30, 2, 1, 2, device='meta')[:, :: 2**29]
-    plan = attention._plan(x, torch.empty_like(x))
-    assert plan.int_type.primitive_bitwidth == 64
+    found = attention._plan(x, torch.empty_like(x))
+    assert found.int_type.primitive_bitwidth == 64
 
 
 @runs_kernels
@@ -316,113 +321,39 @@ def test_compiles_for_cuda(tmp_path):
         PYTHONPATH=os.pathsep.join([str(root), *sys.path]),
     )
     done = subprocess.run(
-        [sys.executable, __file__], env=environment, capture_output=True, text=True
+        [sys.executable, '-m', 'tests.ops.test_triton'],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    compiled = [
-        json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')
-    ]
+    compiled = json.loads(done.stdout.splitlines()[-1])
     assert {each['kernel'] for each in compiled} == {
         name for name in vars(kernels) if name.endswith('_kernel')
     }
     for each in compiled:
         assert not each['stack'], each
-        # 65536 registers per multiprocessor
-        assert each['registers'] * each['warps'] * 32 <= 65536, each
+        assert each['registers'] * each['warps'] * 32 <= gpu_resources.REGISTERS, each
 
 
-def compile_all():
-    """Compile what some layers would launch, and print what it takes."""
-    attention._launch = Compile()
-    for layer, shape, dtype, layout, train in [
-        (C_IN_ST, (5, 64, 8, 56, 56), torch.bfloat16, 'frames', True),
-        (LAYERS[3], (5, 256, 8, 14, 14), torch.float16, 'channels_last', True),
-        (ST, (1, 3, 2, 70, 112), torch.float32, 'slice', False),
-        (C, (1, 1, 1, 7, 7), torch.float32, 'clips', False),
-    ]:
-        # Only shapes and strides matter.
-        x = LAYOUTS[layout](*shape).to(dtype)
-        given = parameters(layer, train)
-        spec = specification(layer, train, relu=train)
-        _, used, saved = attention.forward(x, given, spec, True)
-        given = given._replace(stats=used)
-        attention.backward(x, x, None, given, spec, saved)
-
-
-class Compile:
-    """In place of ``attention._launch``."""
-
-    def __init__(self):
-        self.seen = set()
-
-    def __call__(self, kernel, programs, num_warps=4, **arguments):
-        from triton.backends.compiler import GPUTarget
-        from triton.compiler import ASTSource, compile
-
-        signature, constants, attributes = {}, {}, {}
-        for i, parameter in enumerate(kernel.params):
-            name = parameter.name
-            value = arguments[name]
-            # As at a launch: None and 1 are constants, and 16 is noticed.
-            number = value.data_ptr() if torch.is_tensor(value) else value
-            if parameter.is_constexpr or number is None or number == 1:
-                signature[name], constants[name] = 'constexpr', value
-                continue
-            signature[name] = self.type_of(value)
-            if not isinstance(value, float) and number % 16 == 0:
-                attributes[i,] = [['tt.divisibility', 16]]
-        key = repr((kernel.__name__, signature, constants, attributes))
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        source = ASTSource(kernel, signature, constants, attributes)
-        binary = compile(
-            source, target=GPUTarget('cuda', 90, 32), options=dict(num_warps=num_warps)
-        )
-        print(
-            json.dumps(
-                {
-                    'kernel': kernel.__name__,
-                    'warps': num_warps,
-                    'shared': binary.metadata.shared,
-                    **self.resources(binary.asm['cubin']),
-                }
-            )
-        )
-
-    @staticmethod
-    def type_of(value):
-        if torch.is_tensor(value):
-            return {
-                torch.float32: '*fp32',
-                torch.float16: '*fp16',
-                torch.bfloat16: '*bf16',
-                torch.int32: '*i32',
-            }[value.dtype]
-        return 'fp32' if isinstance(value, float) else 'i32'
-
-    @staticmethod
-    def resources(cubin):
-        import triton
-
-        (tool,) = Path(triton.__file__).parent.glob('**/cuobjdump')
-        with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
-            file.write(cubin)
-            file.flush()
-            usage = subprocess.run(
-                [tool, '-res-usage', file.name],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-        return {
-            'registers': int(re.search(r'REG:(\d+)', usage)[1]),
-            'stack': int(re.search(r'STACK:(\d+)', usage)[1]),
-        }
+def compile_some():
+    """Compile what some layers would launch, each for another GPU, and print what
+    it takes.
+    """
+    cases = [
+        gpu_resources.Case(layer, LAYOUTS[layout](*shape).to(dtype), train, gpu)
+        for gpu, layer, shape, dtype, layout, train in [
+            (90, C_IN_ST, (5, 64, 8, 56, 56), torch.bfloat16, 'frames', True),
+            (80, LAYERS[3], (5, 256, 8, 14, 14), torch.float16, 'channels_last', True),
+            (100, ST, (1, 3, 2, 70, 112), torch.float32, 'slice', False),
+            (90, C, (1, 1, 1, 7, 7), torch.float32, 'clips', False),
+        ]
+    ]
+    print(json.dumps(gpu_resources.compile_kernels(cases)))
 
 
 if __name__ == '__main__':
-    compile_all()
+    compile_some()
 
 
 @runs_kernels
@@ -466,7 +397,7 @@ def test_statistics_over_processes(layer, monkeypatch):
         attention, 'mean_over_all', lambda sums, counts, _: sums / counts[:, None]
     )
     x, grad = random(3, 5, 3, 6, 7), random(3, 5, 3, 6, 7)
-    monkeypatch.setattr(attention, 'ROWS', 4)
+    monkeypatch.setattr(plan, 'ROWS', 4)
     given, found = parameters(layer, True), []
     for group in ('', 'a group'):
         spec = specification(layer, True, relu=True)._replace(group=group)

@@ -915,7 +915,8 @@ def grad_conv_kernel(
     stats,
     grads,
     grad_weight,
-    grad_scale_shift,
+    grad_scale,
+    grad_shift,
     N,
     C,
     T,
@@ -939,7 +940,7 @@ def grad_conv_kernel(
 
     ``grads [2, length]`` become the gradients of the maxima and the sums,
     ``grad_weight [G, rows, 2, 27]`` each program's part of the gradient of the
-    kernel, ``grad_scale_shift [G, 2]`` those of scale and shift.
+    kernel, ``grad_scale`` and ``grad_shift [G]`` those of scale and shift.
     """
     g, program, programs, base = _gate_of_program(
         first, second, base_h, base_w, GATES, INT
@@ -951,8 +952,8 @@ def grad_conv_kernel(
     alone = tl.sum(tl.load(sums, mask=row < programs, other=0.0), 0)
     times = tl.sum(tl.load(sums + 1, mask=row < programs, other=0.0), 0)
     if program == 0:
-        tl.store(grad_scale_shift + g * 2, times)
-        tl.store(grad_scale_shift + g * 2 + 1, alone)
+        tl.store(grad_scale + g, times)
+        tl.store(grad_shift + g, alone)
     if BATCH_STATS:
         count = tl.cast(e1 * e2 * e3, tl.float32) * N
         alone = alone / count
