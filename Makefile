@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup lint test test-fast test-configs test-versions long-run demo clean
+.PHONY: setup lint test test-fast test-configs test-versions gpu-report long-run demo clean
 
 setup: $(VENV)/.ready
 
@@ -77,6 +77,11 @@ test-configs: setup $(IMAGES)/.ready
 # stopped; ROWS="py3.8-torch2.1.0-mmengine0.10.4" runs some again.
 test-versions: setup
 	$(BIN)/python tests/versions.py $(ROWS)
+
+# Tests and measures everything on a GPU, and writes docs/benchmarks/gpu_*. With
+# PYTHON of an environment that has no OpenMMLab, the layers alone.
+gpu-report:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/gpu_report.py
 
 # 2,000 iterations of the demo's model, and what they hold.
 long-run: setup

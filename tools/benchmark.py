@@ -62,6 +62,7 @@ from aia_mmaction.benchmarking.networks import (
 from aia_mmaction.benchmarking.prediction import predict
 from aia_mmaction.benchmarking.report import environment, plot, print_table
 from aia_mmaction.benchmarking.timing import Setting, keep_freed_memory
+from aia_mmaction.layers import build_layer
 from aia_mmaction.ops import LAYERS
 from aia_mmaction.utils.files import config_file, write_text
 
@@ -182,6 +183,10 @@ def channels_and_side(text):
     return int(channels), int(side)
 
 
+def new_layer(name, num_segments, impl):
+    return build_layer(dict(type=name, num_segments=num_segments, impl=impl))
+
+
 def measure(args, setting):
     """Rows of whatever the command line asks for."""
     if args.what == 'counts':
@@ -191,9 +196,12 @@ def measure(args, setting):
         return summarise(compile_kernels(cases))
     if args.what == 'layer':
         maps = [(args.batch, *of_map) for of_map in args.maps]
-        return measure_layers(args.layers, args.impl, setting, args.num_segments, maps)
+        return measure_layers(
+            args.layers, args.impl, setting, args.num_segments, maps, new_layer
+        )
     if args.what == 'grid' and args.grid == 'maps':
-        return measure_layers(['CinST', 'STinC'], args.impl, setting, 8, MAPS)
+        layers = ['CinST', 'STinC']
+        return measure_layers(layers, args.impl, setting, 8, MAPS, new_layer)
     if args.what == 'grid':
         configs = Path(__file__).resolve().parent.parent / 'configs'
         return measure_grid(args.grid, configs, args.impl, args.metrics, setting)

@@ -18,8 +18,8 @@ from aia_mmaction.deployment.exports import (
     exported_program,
 )
 
-from .networks import Row, build, frames_per_clip, input_shape
-from .timing import Setting
+from .networks import build, frames_per_clip, input_shape
+from .timing import Row, Setting
 from .verification import WrongResults
 
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aia_mmaction.layers import build_layer
 from aia_mmaction.ops import LAYERS, GateAxes
 
-from .networks import Row
+from .timing import Row
 
 # Small and odd; what is counted is in multiples of the input.
 SHAPE = (4, 6, 5, 3)  # [N * T, C, H, W]

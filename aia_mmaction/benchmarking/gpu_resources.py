@@ -16,7 +16,7 @@ from aia_mmaction.ops.clips import to_clips
 from aia_mmaction.ops.parameters import Parameters
 from aia_mmaction.ops.specification import Specification
 
-from .networks import Row
+from .timing import Row
 
 # Registers and shared memory are of a multiprocessor.
 REGISTERS = 65536

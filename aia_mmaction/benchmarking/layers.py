@@ -6,11 +6,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from aia_mmaction.layers import build_layer
 from aia_mmaction.ops import AXES, LAYERS
 
-from .networks import Row
-from .timing import Setting
+from .timing import Row, Setting
 from .verification import compare
 
 # After norm2 in the four stages of a ResNet-50 at 224 pixels
@@ -54,6 +52,7 @@ def measure_layers(
     setting: Setting,
     num_segments: int,
     maps: Sequence[Tuple[int, int, int]],
+    build: Callable[[str, int, str], nn.Module],
 ) -> List[Row]:
     """One row for each layer, map and path, and one for the floors.
 
@@ -63,14 +62,13 @@ def measure_layers(
         setting (Setting): Where and how.
         num_segments (int): Frames per clip.
         maps (Sequence[tuple[int, int, int]]): Clips, channels, and side in pixels.
+        build (callable): A layer from a name, frames per clip and a path.
     """
     rows: List[Row] = []
     for name in names:
         for clips, channels, side in maps:
             layers = {
-                impl: build_layer(
-                    dict(type=name, num_segments=num_segments, impl=impl)
-                ).to(setting.device)
+                impl: build(name, num_segments, impl).to(setting.device)
                 for impl in impls
             }
             # [N * T, C, H, W], as in a 2-D network

@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from aia_mmaction.datasets.example import find_pipeline
 from aia_mmaction.ops.graph import bytes_saved
 from aia_mmaction.plugins import attention_layers
+from aia_mmaction.plugins.slots import PluggedActivation
 from aia_mmaction.utils.config import type_name
 
-from .timing import Setting
+from .timing import Row, Setting
 from .untrained import build_untrained
-from .verification import verify
+from .verification import compare
 
 DEFAULT_SIZE = 224  # pixels
 
 Models = Dict[str, nn.Module]
 # What was measured of each, and the seconds of the first calls, if they were
 Measured = Tuple[Dict[str, float], Dict[str, float]]
-Row = Dict[str, Any]
 
 
 def is_3d(cfg: Config) -> bool:
@@ -67,6 +67,34 @@ def build(cfg: Config, impl: Optional[str], setting: Setting, frames: int) -> nn
     for _, layer in attention_layers(model):
         layer.impl = impl  # type: ignore[assignment]
     return cast(nn.Module, setting.prepare(model))
+
+
+def verify(name: str, model: nn.Module, x: Tensor, setting: Setting) -> None:
+    """Compare the attention layers with the reference on the shapes that they
+    see, in the mode that they are in.
+
+    Raises:
+        WrongResults: If they differ.
+    """
+    seen: Dict[Any, Tuple[nn.Module, Tensor]] = {}
+
+    def remember(layer: nn.Module, args: Tuple[Any, ...]) -> None:
+        key = type(layer), args[0].shape, args[0].stride()
+        seen.setdefault(key, (layer, args[0].detach()))
+
+    layers = [layer for _, layer in attention_layers(model)]
+    activations = {
+        plugged.after_norm[-1]: plugged.activation
+        for plugged in model.modules()
+        if isinstance(plugged, PluggedActivation) and plugged.after_norm
+    }
+    handles = [layer.register_forward_pre_hook(remember) for layer in layers]
+    with torch.no_grad(), setting.autocast():
+        model(x, mode='tensor')
+    for handle in handles:
+        handle.remove()
+    for layer, features in seen.values():
+        compare(name, layer, features, activations.get(layer))
 
 
 def _time(

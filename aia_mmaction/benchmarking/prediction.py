@@ -16,7 +16,8 @@ from aia_mmaction.layers import ContextAttention
 from aia_mmaction.plugins import attention_layers
 
 from .gpu_counts import passes
-from .networks import Row, frames_per_clip, input_shape
+from .networks import frames_per_clip, input_shape
+from .timing import Row
 from .untrained import build_untrained
 
 BYTES = 2  # of a number in half precision

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from aia_mmaction import __version__
 
-from .networks import Row
-from .timing import Setting
+from .timing import Row, Setting
 
 
 def environment(setting: Setting) -> Dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
 import torch
 
+Row = Dict[str, Any]  # of a table
+
 
 def keep_freed_memory() -> None:
     """Have glibc reuse memory, as other allocators and CUDA's do.

@@ -105,8 +105,9 @@ def test_layer(monkeypatch, capsys, tmp_path):
         assert len(of_mode) == 3
         assert rows[0][f'{mode} ratio'] == 1 != rows[1][f'{mode} ratio']
         for row in rows:
-            assert row[f'{mode} (ms)'] > max(of_mode)
-            assert row[f'of the {mode} floor'] > 1
+            # Printed with two digits; on a busy machine it may be below 1.
+            expected = row[f'{mode} (ms)'] / max(of_mode)
+            assert row[f'of the {mode} floor'] == pytest.approx(expected, rel=0.05)
     assert '(×1.00)' in capsys.readouterr().out
     assert (tmp_path / 'out.png').read_bytes()[:4] == b'\x89PNG'
 
