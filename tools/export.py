@@ -162,7 +162,8 @@ def main():
     print(
         f'Wrote {args.out}: {str(inputs.dtype).split(".")[1]} '
         f'[N, {", ".join(map(str, inputs.shape[1:]))}] to '
-        f'scores, for any N. Largest deviation of a score: {error:.1e}.'
+        f'scores, for any N. Largest deviation of a score'
+        f'{", before it went to 8 bits" if args.int8 else ""}: {error:.1e}.'
     )
 
 

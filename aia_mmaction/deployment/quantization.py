@@ -63,13 +63,15 @@ def quantize_onnx(source: Path, out: Path, clips: Iterable[Tensor]) -> None:
         def get_next(self) -> Any:
             return next(self.inputs, None)
 
+    model = onnx.load(str(source))
+    attention = set(nodes_of_attention(model))
     with TemporaryDirectory() as folder:
-        # The shapes that quantisation asks for
+        # It finds the shapes that quantisation asks for, and has each convolution
+        # read its weights itself: an exporter shares equal ones by Identity nodes,
+        # behind which onnxruntime would compute in float.
         prepared = Path(folder) / 'prepared.onnx'
-        quant_pre_process(
-            str(source), str(prepared), skip_optimization=True, skip_symbolic_shape=True
-        )
-        model = onnx.load(str(prepared))
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        names = [node.name for node in onnx.load(str(prepared)).graph.node]
         result = Path(folder) / 'quantized.onnx'
         quantize_static(
             str(prepared),
@@ -77,7 +79,7 @@ def quantize_onnx(source: Path, out: Path, clips: Iterable[Tensor]) -> None:
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=nodes_of_attention(model),
+            nodes_to_exclude=[name for name in names if name in attention],
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

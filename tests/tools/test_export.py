@@ -1,6 +1,7 @@
 """Exports give the scores of the original."""
 
 import sys
+from collections import Counter
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from aia_mmaction import CinST
 from aia_mmaction.deployment.attention import BLOCK, export_attention
 from aia_mmaction.deployment.exports import FORMATS, ScoresOfClips
-from aia_mmaction.layers import ContextAttention
+from aia_mmaction.layers import ContextAttention, ContextGate
 from aia_mmaction.plugins import PAPER_MODULES, attention_layers
 from tools import export as tool
 
@@ -157,6 +158,31 @@ def test_attention_that_cannot_be_exported_stays():
     assert attention_of(exported) == list(exported)
     with torch.no_grad():
         torch.testing.assert_close(exported(x), model(x))
+
+
+@pytest.mark.slow
+@needs_fast_paths
+def test_in_8_bits(tmp_path):
+    """All of the network, and nothing of the attention."""
+    onnx, onnxruntime = map(pytest.importorskip, ('onnx', 'onnxruntime'))
+    model = build('tsm')
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # Convolutions of the same bias, which the exporter writes once
+            nn.init.zeros_(module.running_mean)
+    model, out = ScoresOfClips(model), tmp_path / 'x.onnx'
+    clips = [pixels('tsm', 1) for _ in range(4)]
+    tool.export(model, clips[0], out, FORMATS['onnx'], clips=clips)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / 'optimized.onnx')
+    onnxruntime.InferenceSession(str(out), options, ['CPUExecutionProvider'])
+    nodes = onnx.load(options.optimized_model_filepath).graph.node
+    found = Counter(node.op_type for node in nodes)
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    gates = [m for m in model.modules() if isinstance(m, ContextGate)]
+    assert found['QLinearConv'] == len(convolutions)
+    assert found['Conv'] == len(gates)
+    assert not found['QLinearSigmoid']
 
 
 @pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))
