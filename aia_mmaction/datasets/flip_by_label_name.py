@@ -6,8 +6,8 @@ from mmaction.datasets.transforms import Flip
 from mmaction.registry import TRANSFORMS
 from mmengine.fileio import exists, list_from_file
 
-# Class names of Something-Something in MMAction2's order, and of Jester in that
-# of its label file, one per line.
+# Class names of Something-Something in MMAction2's order, of Jester in that of its
+# label file, and of UTD-MHAD in that of its numbers, one per line.
 SHIPPED = Path(__file__).parent / 'labels'
 
 SIDES = {
@@ -66,10 +66,10 @@ class FlipByLabelName(Flip):
         shipped = SHIPPED / f'{labels}.txt'
         path = shipped if shipped.exists() else labels
         if not exists(path):
+            known = ', '.join(sorted(repr(path.stem) for path in SHIPPED.iterdir()))
             raise FileNotFoundError(
-                "FlipByLabelName: expected labels to be 'sthv1', 'sthv2', 'jester' "
-                f'or a file with one class name per line, got {labels!r}, which is '
-                'no file.'
+                f'FlipByLabelName: expected labels to be {known} or a file with one '
+                f'class name per line, got {labels!r}, which is no file.'
             )
         names = list_from_file(path, encoding='utf-8-sig')
         pairs = flip_pairs(names)

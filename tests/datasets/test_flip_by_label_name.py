@@ -70,5 +70,7 @@ def test_names_without_sides(tmp_path):
 
 
 def test_no_such_names():
-    with pytest.raises(FileNotFoundError, match="'sthv1', 'sthv2', 'jester' or a file"):
+    with pytest.raises(
+        FileNotFoundError, match="'jester', 'sthv1', 'sthv2', 'utd-mhad' or a file"
+    ):
         TRANSFORMS.build(dict(type='FlipByLabelName', labels='sthv3'))

@@ -8,11 +8,15 @@ import re
 import shutil
 import sys
 import tarfile
+import time
 import zipfile
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 from aia_mmaction.datasets.preparation import archives, checking
+from aia_mmaction.datasets.video_reader import Video
 from tools.data import prepare as tool
 
 from ..benchmarks import NUM_FRAMES, write_frames, write_video
@@ -212,6 +216,94 @@ def test_diving48_from_the_command_line(tmp_path):
     assert lines(data / 'labels.txt')[1] == 'Back 15som 15Twis FREE'
     assert lines(data / 'diving48_train_list_videos.txt') == ['a_00001.mp4 1']
     assert lines(data / 'diving48_val_list_videos.txt') == ['b_00002.mp4 0']
+
+
+def write_depth(path, millimetres):
+    """Frames that are the same in all pixels, but for the columns at the sides."""
+    depth = np.empty((240, 320, len(millimetres)), np.uint16)
+    depth[:] = millimetres
+    depth[:, :33] = depth[:, 273:] = 2000
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, dict(d_depth=depth), do_compression=True)
+
+
+def test_utd_mhad(tmp_path):
+    """Depth becomes brightness: 255 at 2 m or nearer, 55 from 3.6 m on, else 0."""
+    depth = tmp_path / 'source' / 'Depth'
+    millimetres = [0, 500, 2000, 2800, 3600, 9000]
+    for person in 1, 2, 3:
+        write_depth(depth / f'a9_s{person}_t1_depth.mat', millimetres)
+    (depth / 'a10_s4_t2_depth.mat').write_text('cut off')
+    printed = prepare('utd-mhad', 'source', tmp_path)
+    made = tmp_path / 'data/utd-mhad'
+    assert lines(made / 'utd-mhad_train_list_videos.txt') == [
+        'a09_s1_t1.mp4 8',
+        'a09_s3_t1.mp4 8',
+    ]
+    assert lines(made / 'utd-mhad_test_list_videos.txt') == ['a09_s2_t1.mp4 8']
+    assert 'a10_s4_t2.mp4: a10_s4_t2_depth.mat' in (made / 'unreadable.txt').read_text()
+    assert re.search(r'train_list_videos.txt +2 +0 +431', printed)
+    labels = lines(made / 'labels.txt')
+    assert labels[8:10] == ['draw_circle_cw', 'draw_circle_ccw'] and len(labels) == 27
+
+    video = made / 'videos/a09_s1_t1.mp4'
+    frames = Video(video.read_bytes()).get_batch(range(6)).asnumpy()
+    assert frames.shape == (6, 160, 160, 3)
+    means, spread = frames.mean((1, 2, 3)), frames.std((1, 2, 3))
+    assert np.abs(means - [0, 255, 255, 155, 55, 55]).max() < 3
+    assert spread.max() < 3  # the columns at the sides are cut off
+
+    # Made again when the recording is newer, and only then
+    before = (
+        video.stat().st_mtime_ns,
+        (made / 'videos/a09_s2_t1.mp4').stat().st_mtime_ns,
+    )
+    write_depth(depth / 'a9_s2_t1_depth.mat', [2000])
+    os.utime(depth / 'a9_s2_t1_depth.mat', (time.time() + 9, time.time() + 9))
+    prepare('utd-mhad', 'source', tmp_path)
+    assert video.stat().st_mtime_ns == before[0]
+    assert (made / 'videos/a09_s2_t1.mp4').stat().st_mtime_ns > before[1]
+
+
+def test_utd_mhad_in_colour(tmp_path):
+    for name in 'a1_s1_t1', 'a27_s8_t4':
+        write_video(tmp_path / f'source/RGB/{name}_color.avi', 1)
+    prepare('utd-mhad', 'source', tmp_path, '--modality', 'rgb')
+    made = tmp_path / 'data/utd-mhad-rgb'
+    assert lines(made / 'utd-mhad_train_list_videos.txt') == ['a1_s1_t1_color.avi 0']
+    assert lines(made / 'utd-mhad_test_list_videos.txt') == ['a27_s8_t4_color.avi 26']
+    assert (made / 'videos').resolve() == tmp_path / 'source/RGB'
+    with pytest.raises(SystemExit, match='Expected recordings such as a9_s1_t1_depth'):
+        prepare('utd-mhad', 'source', tmp_path)
+
+
+def test_jhmdb(tmp_path):
+    source = tmp_path / 'source'
+    (source / 'splits').mkdir(parents=True)
+    names = dict(wave=['w#1.avi', 'w(2).avi'], brush_hair=['b_1.avi', 'b_2.avi'])
+    for label, (one, two) in names.items():
+        for name in one, two:
+            write_video(source / 'ReCompress_Videos' / label / name, 1)
+        for fold in 1, 2, 3:
+            parts = f'{one} {1 + fold // 2 % 2}\n{two} {2 - fold // 2 % 2}\n'
+            (source / f'splits/{label}_test_split{fold}.txt').write_text(parts)
+    printed = prepare('jhmdb', 'source', tmp_path)
+    made = tmp_path / 'data/jhmdb'
+    assert lines(made / 'labels.txt') == ['brush_hair', 'wave']
+    assert lines(made / 'jhmdb_train_split_1_videos.txt') == [
+        'brush_hair/b_1.avi 0',
+        'wave/w#1.avi 1',
+    ]
+    assert lines(made / 'jhmdb_test_split_2_videos.txt') == [
+        'brush_hair/b_1.avi 0',
+        'wave/w#1.avi 1',
+    ]
+    assert re.search(r'jhmdb_train_split_1_videos.txt +2 +0 +660', printed)
+
+    path = source / 'splits/wave_test_split2.txt'
+    path.write_text('w#1.avi 3\n')
+    with pytest.raises(SystemExit, match='expected "NAME.avi 1" or "NAME.avi 2", got'):
+        prepare('jhmdb', 'source', tmp_path)
 
 
 def test_egtea(tmp_path):

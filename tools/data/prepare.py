@@ -8,6 +8,9 @@ SOURCE is a folder with everything that you downloaded, archives or unpacked:
 - diving48: videos, Diving48_V2_train.json, Diving48_V2_test.json and
   Diving48_vocab.json
 - egtea: cropped clips, train_split1.txt, ..., action_idx.txt
+- utd-mhad: Depth (a1_s1_t1_depth.mat, ...) or, with --modality rgb, RGB
+  (a1_s1_t1_color.avi, ...); of depth, videos are made in the target folder
+- jhmdb: ReCompress_Videos and splits (brush_hair_test_split1.txt, ...)
 
 Archives are unpacked below the target folder, and what is unpacked already is
 linked. Every video is checked (first, middle and last frame are decoded); what
@@ -61,6 +64,12 @@ def parse_args():
         'newer packages bring',
     )
     parser.add_argument(
+        '--modality',
+        choices=['depth', 'rgb'],
+        default='depth',
+        help='of utd-mhad. Default: %(default)s',
+    )
+    parser.add_argument(
         '--num-workers',
         type=int,
         default=os.cpu_count(),
@@ -71,10 +80,13 @@ def parse_args():
 
 def main():
     args = parse_args()
-    target = args.target or Path('data') / args.benchmark
+    name = args.benchmark + ('-rgb' if args.modality == 'rgb' else '')
+    target = args.target or Path('data') / name
     options = {}
     if args.benchmark in ('sthv1', 'sthv2', 'jester'):
         options['label_order'] = args.label_order
+    if args.benchmark == 'utd-mhad':
+        options['modality'] = args.modality
     if args.with_test_labels:
         if args.benchmark != 'sthv2':
             sys.exit(

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
+from aia_mmaction.datasets.flip_by_label_name import SHIPPED
+
 
 class AnnotationError(ValueError):
     """An annotation file is missing or is not what it should be."""
@@ -29,6 +31,8 @@ class Annotations(NamedTuple):
     labels: List[str]  # in the order of the class numbers
     splits: List[Split]
     published: Optional[int] = None  # different videos of all splits together
+    # What videos have to be made of, by their names
+    recordings: Dict[str, Path] = {}
 
 
 def sthv1(source: Path, label_order: str) -> Annotations:
@@ -177,6 +181,76 @@ def egtea(source: Path) -> Annotations:
                 videos[f'{folder}/{parts[0]}.mp4'] = label
             splits.append(Split(f'egtea_{split}_split_{fold}_videos.txt', videos, None))
     return Annotations(labels, splits, published=10321)
+
+
+def utd_mhad(source: Path, modality: str) -> Annotations:
+    """UTD-MHAD by people: 1, 3, 5 and 7 are for training, the others for testing.
+
+    Its files are named after action, person and trial, ``a9_s1_t1_depth.mat`` or
+    ``a9_s1_t1_color.avi``.
+    """
+    labels = _lines(SHIPPED / 'utd-mhad.txt')
+    ending = dict(depth='_depth.mat', rgb='_color.avi')[modality]
+    found = {}
+    for path in sorted(source.rglob(f'*{ending}')):
+        numbers = re.fullmatch(rf'a(\d+)_s(\d+)_t(\d+){re.escape(ending)}', path.name)
+        if numbers is None:
+            raise AnnotationError(
+                f'{path}: expected a name such as a9_s1_t1{ending}. Download it again.'
+            )
+        found[tuple(map(int, numbers.groups()))] = path
+    if not found:
+        raise AnnotationError(
+            f'Expected recordings such as a9_s1_t1{ending} in {source} or below, got '
+            'none. --modality says which are meant.'
+        )
+    train: Dict[str, Optional[int]] = {}
+    test: Dict[str, Optional[int]] = {}
+    recordings = {}
+    for (action, person, trial), path in sorted(found.items()):
+        _check_number(action - 1, labels, path)
+        name = path.name
+        if modality == 'depth':
+            name = f'a{action:02}_s{person}_t{trial}.mp4'
+            recordings[name] = path
+        (train if person % 2 else test)[name] = action - 1
+    splits = [
+        Split('utd-mhad_train_list_videos.txt', train, 431),
+        Split('utd-mhad_test_list_videos.txt', test, 430),
+    ]
+    return Annotations(labels, splits, 861, recordings)
+
+
+def jhmdb(source: Path) -> Annotations:
+    """J-HMDB; a list for each class and split says 1 for training, 2 for testing."""
+    # Of the first split the counts are in the paper.
+    counts = {1: (660, 268)}
+    pattern = '*_test_split1.txt'
+    found = {*source.glob(pattern), *source.glob(f'*/{pattern}')}
+    labels = sorted({path.name[: -len(pattern) + 1] for path in found})
+    if not labels:
+        raise AnnotationError(
+            f'Expected CLASS{pattern[1:]} in {source} or a folder in it, got none. Put '
+            'what you downloaded in one folder.'
+        )
+    splits = []
+    for fold in (1, 2, 3):
+        parts: Dict[str, Dict[str, Optional[int]]] = {'1': {}, '2': {}}
+        for number, label in enumerate(labels):
+            path = _find(source, f'{label}_test_split{fold}.txt')
+            for line in _lines(path):
+                name, _, part = line.partition(' ')
+                if part not in parts:
+                    raise AnnotationError(
+                        f'{path}: expected "NAME.avi 1" or "NAME.avi 2", got {line!r}.'
+                    )
+                parts[part][f'{label}/{name}'] = number
+        for (split, part), count in zip(
+            (('train', '1'), ('test', '2')), counts.get(fold, (None, None))
+        ):
+            list_file = f'jhmdb_{split}_split_{fold}_videos.txt'
+            splits.append(Split(list_file, parts[part], count))
+    return Annotations(labels, splits, 928)
 
 
 def _find(source: Path, pattern: str) -> Path:

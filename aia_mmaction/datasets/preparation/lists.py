@@ -15,8 +15,9 @@ from . import annotations
 from .annotations import AnnotationError
 from .archives import unpack
 from .checking import check, check_frames, check_video
+from .depth import convert
 
-BENCHMARKS = ('sthv1', 'sthv2', 'jester', 'diving48', 'egtea')
+BENCHMARKS = ('sthv1', 'sthv2', 'jester', 'diving48', 'egtea', 'utd-mhad', 'jhmdb')
 OF_FRAMES = ('sthv1', 'jester')  # published as folders of pictures
 
 
@@ -90,7 +91,7 @@ def prepare(
         ArchiveError: If an archive cannot be unpacked.
         OSError: If something is missing or cannot be written.
     """
-    read = partial(getattr(annotations, benchmark), **options)
+    read = partial(getattr(annotations, benchmark.replace('-', '_')), **options)
     if not source.is_dir():
         raise FileNotFoundError(
             f'Expected a folder with the download, got {source}. Check the path.'
@@ -105,12 +106,16 @@ def prepare(
         found = read(target / 'unpacked')
     names = list(dict.fromkeys(n for s in found.splits for n in s.videos))
     _check_names(names)
+    unmade = {}
+    if found.recordings:
+        unmade = convert(found.recordings, target / 'videos', num_workers)
     media = _link_media(benchmark, names, source, target)
     function = check_frames if benchmark in OF_FRAMES else check_video
     checked = check(media, names, function, target / '.checked.jsonl', num_workers)
 
     write_text(target / 'labels.txt', '\n'.join(found.labels) + '\n')
     broken = {n: checked[n].reason for n in names if checked[n].reason}
+    broken.update(unmade)
     write_text(
         target / 'unreadable.txt',
         ''.join(f'{n}: {reason}\n' for n, reason in broken.items()),
