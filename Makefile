@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup lint test test-fast test-configs test-versions gpu-report long-run demo clean
+.PHONY: setup lint test test-all test-fast test-configs test-versions gpu-report long-run demo clean
 
 setup: $(VENV)/.ready
 
@@ -53,19 +53,22 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 IMAGE_TESTS := tests/recognizers/test_image_backbones.py
 TRITON_TESTS := tests/ops/test_triton.py tests/ops/test_self_check.py \
 	tests/benchmarking/test_gpu_counts.py
-PYTORCH_ALONE := $(addprefix --ignore=,$(IMAGE_TESTS) $(TRITON_TESTS)) -m 'not image_libraries'
-test test-fast: export OMP_NUM_THREADS = 1
+PYTORCH_ALONE := $(addprefix --ignore=,$(IMAGE_TESTS) $(TRITON_TESTS))
+test test-all test-fast: export OMP_NUM_THREADS = 1
+
+# Combinations that are for a release
+test: LEFT_OUT = and not exhaustive
 
 # Three runs, since what is imported first decides what PyTorch finds.
-test: setup $(IMAGES)/.ready $(TRITON)/.ready
-	$(PYTEST) $(PYTORCH_ALONE)
+test test-all: setup $(IMAGES)/.ready $(TRITON)/.ready
+	$(PYTEST) $(PYTORCH_ALONE) -m 'not image_libraries $(LEFT_OUT)'
 	PYTHONPATH=$(IMAGES) $(PYTEST) -m image_libraries $(IMAGE_TESTS) tests/backbones \
 		tests/test_mmaction2_configs.py
 	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(PYTEST) $(TRITON_TESTS)
 
 # What one runs while editing.
 test-fast: setup
-	$(PYTEST) $(PYTORCH_ALONE) -m 'not slow and not image_libraries'
+	$(PYTEST) $(PYTORCH_ALONE) -m 'not slow and not exhaustive and not image_libraries'
 
 # Every config of MMAction2 whose network can have attention; 5 minutes.
 test-configs: export OMP_NUM_THREADS = 1

@@ -167,6 +167,14 @@ def slow_but(quick, values):
     ]
 
 
+def exhaustive_but(usual, values):
+    """The same for `make test`; all of them are in `make test-all`."""
+    return [
+        value if value in usual else pytest.param(value, marks=pytest.mark.exhaustive)
+        for value in values
+    ]
+
+
 def samples(n):
     """Data samples of the classes 0, 1, ..."""
     return [ActionDataSample().set_gt_label(label) for label in range(n)]

@@ -589,6 +589,7 @@ def test_demo(tmp_path, monkeypatch):
     assert (tmp_path / work_dir / 'tsn_r18_motion-pairs/seed0/epoch_1.pth').exists()
 
 
+@pytest.mark.exhaustive  # the demo is trained and tested by the same functions
 def test_ablation(tmp_path, monkeypatch):
     monkeypatch.setattr('subprocess.call', without_a_process)
     call(REPO / 'tools/ablation.py', '--modules', 'C2ST', *ONE_EPOCH, cwd=tmp_path)

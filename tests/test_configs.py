@@ -100,8 +100,27 @@ def test_splits_differ_in_their_lists_alone(name):
     assert cfg.to_dict() == first.to_dict()
 
 
+def of_first_dataset(name):
+    """The first config of the same network."""
+    return next(n for n in CONFIGS if CONFIGS[n][:2] == CONFIGS[name][:2])
+
+
+def how_often(name):
+    """Each network and each dataset in `make test`, every pair in `make test-all`."""
+    if name in QUICK:
+        return ()
+    first = next(n for n in CONFIGS if CONFIGS[n][2:] == CONFIGS[name][2:])
+    if name in (first, of_first_dataset(name)):
+        return pytest.mark.slow
+    return pytest.mark.exhaustive
+
+
 @pytest.mark.parametrize(
-    'name', slow_but(QUICK, filterfalse(is_another_split, CONFIGS))
+    'name',
+    [
+        pytest.param(name, marks=how_often(name))
+        for name in filterfalse(is_another_split, CONFIGS)
+    ],
 )
 def test_training_data_and_one_step(name, data):
     """A step for one dataset of each network, as the others have the same one."""
@@ -134,11 +153,6 @@ def test_training_data_and_one_step(name, data):
     losses = model.train_step(batch, optim_wrapper)
     assert torch.isfinite(losses['loss'])
     assert not torch.equal(layers[0][1].gate_t.conv.weight, before)
-
-
-def of_first_dataset(name):
-    """The first config of the same network."""
-    return next(n for n in CONFIGS if CONFIGS[n][:2] == CONFIGS[name][:2])
 
 
 def of_first_model(name):

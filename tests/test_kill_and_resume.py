@@ -11,7 +11,7 @@ from mmengine.runner import runner
 
 from aia_mmaction.repairs.checkpoints import latest_whole_checkpoint
 
-from .conftest import HALF_RESNET18, REPO, fresh
+from .conftest import HALF_RESNET18, REPO, exhaustive_but, fresh
 
 pytestmark = pytest.mark.slow
 
@@ -89,11 +89,12 @@ def same(a, b):
     return a == b
 
 
-def test_killed_ten_times(undisturbed, motion_pairs, tmp_path):
-    moments = [m for pair in zip(TIMED, AIMED) for m in pair]
+@pytest.mark.parametrize('times', exhaustive_but([4], [4, 10]))
+def test_killed(times, undisturbed, motion_pairs, tmp_path):
+    moments = [m for pair in zip(TIMED, AIMED) for m in pair][:times]
     work_dir = tmp_path / 'run'
     log = train(work_dir, moments, motion_pairs)
-    assert len(re.findall('exit -9', log)) == 10, log
+    assert len(re.findall('exit -9', log)) == times, log
     last = f'epoch_{EPOCHS}.pth'
     ended, expected = (torch.load(folder / last) for folder in (work_dir, undisturbed))
     assert same(ended['state_dict'], expected['state_dict'])

@@ -13,7 +13,7 @@ import pytest
 from .conftest import HALF_RESNET18, REPO, fresh, mmaction2
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.exhaustive,
     pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc'),
 ]
 

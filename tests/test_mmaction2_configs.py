@@ -3,9 +3,9 @@
 import pytest
 
 from . import mmaction2_configs
-from .conftest import slow_but
+from .conftest import exhaustive_but
 
-QUICK = [name for name in mmaction2_configs.EXAMPLES if '/trn/' in name]
+USUAL = [name for name in mmaction2_configs.EXAMPLES if '/trn/' in name]
 
 
 def check(name):
@@ -13,7 +13,7 @@ def check(name):
     assert not mmaction2_configs.surprise(result)
 
 
-@pytest.mark.parametrize('name', slow_but(QUICK, mmaction2_configs.EXAMPLES))
+@pytest.mark.parametrize('name', exhaustive_but(USUAL, mmaction2_configs.EXAMPLES))
 def test_config(name):
     check(name)
 

@@ -372,6 +372,7 @@ def test_print_config(motion_pairs):
     assert printed == expected
 
 
+@pytest.mark.exhaustive
 def test_gridsearch_over_modules(motion_pairs, tmp_path):
     """Values are names, so the config has to say `plugins` as a name too."""
     config = tmp_path / 'search.py'

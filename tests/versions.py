@@ -42,7 +42,7 @@ CORE = [
 ]
 WITHOUT = [
     '--ignore=tests/ops/test_triton.py',
-    '--deselect=tests/test_kill_and_resume.py::test_killed_ten_times',
+    '--deselect=tests/test_kill_and_resume.py::test_killed',
     '-m',
     'not image_libraries',
 ]

@@ -9,7 +9,7 @@ from torch import nn
 from aia_mmaction.layers import ContextAttention
 from aia_mmaction.plugins import PAPER_MODULES, attention_layers
 
-from ..conftest import slow_but
+from ..conftest import exhaustive_but, slow_but
 from ..layers.test_attention import assert_close, numpy_layer, to_5d
 from .conftest import build_aia, build_plain, make_input
 
@@ -98,6 +98,7 @@ def test_unknown_name():
 
 
 @pytest.mark.usefixtures('on_meta')
+@pytest.mark.parametrize('module', exhaustive_but(['STinCplusCinST'], PAPER_MODULES))
 def test_in_every_network(module, network):
     model = build_aia(network, plugins=module)
     entries = len(PAPER_MODULES[module])

@@ -282,10 +282,19 @@ MODULE_CASES = [
 ]
 
 
+# One of a kind: none, one layer, two one after another, two in parallel
+HOW_OFTEN = {
+    'CinST': (),
+    None: pytest.mark.slow,
+    'C2ST': pytest.mark.slow,
+    'STinCplusCinST': pytest.mark.slow,
+}
+
+
 @pytest.mark.parametrize(
     'module, tsm',
     [
-        pytest.param(*case, marks=[] if case[0] == 'CinST' else pytest.mark.slow)
+        pytest.param(*case, marks=HOW_OFTEN.get(case[0], pytest.mark.exhaustive))
         for case in MODULE_CASES
     ],
 )
