@@ -182,7 +182,7 @@ def test_in_8_bits(tmp_path):
     gates = [m for m in model.modules() if isinstance(m, ContextGate)]
     assert found['QLinearConv'] == len(convolutions)
     assert found['Conv'] == len(gates)
-    assert not found['QLinearSigmoid']
+    assert not found['QLinearSigmoid'] and not found['QGemm']
 
 
 @pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))

@@ -454,6 +454,7 @@ def _grad_x(
         OUTER_C=outer.axes == 'C',
         NESTED=len(backs) > 1,
         RELU=relu,
+        num_warps=8,  # with 4, some of what a thread has would not fit in registers
         **of_gates,
         **arguments,
     )
