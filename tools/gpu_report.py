@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -193,13 +194,12 @@ def run(*arguments):
 
 def environment(device):
     card = torch.cuda.get_device_name() if device.startswith('cuda') else 'no GPU'
-    triton = find_spec('triton') and __import__('triton').__version__
     return dict(
         gpu=card,
         python=platform.python_version(),
         torch=torch.__version__,
         cuda=torch.version.cuda,
-        triton=triton or None,
+        triton=version('triton') if find_spec('triton') else None,
     )
 
 
