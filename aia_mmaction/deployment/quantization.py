@@ -72,15 +72,20 @@ def quantize_onnx(source: Path, out: Path, clips: Iterable[Tensor]) -> None:
         # behind which onnxruntime would compute in float.
         prepared = Path(folder) / 'prepared.onnx'
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        names = [node.name for node in onnx.load(str(prepared)).graph.node]
+        left_out = [
+            node.name
+            for node in onnx.load(str(prepared)).graph.node
+            if node.name in attention or node.op_type == 'Softmax'
+        ]
         result = Path(folder) / 'quantized.onnx'
         quantize_static(
             str(prepared),
             str(result),
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=[name for name in names if name in attention],
+            # Older versions of onnxruntime ask for the range of every Softmax.
+            op_types_to_quantize=[*QUANTIZED, 'Softmax'],
+            nodes_to_exclude=left_out,
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

@@ -143,10 +143,10 @@ def update_running_stats(
     ]
     if not updated:
         return
-    of_gates, *found, factors = zip(*updated)
-    found[1] = torch._foreach_mul(found[1], factors)  # unbiased
+    of_gates, means, variances, factors = zip(*updated)
+    unbiased = torch._foreach_mul(variances, factors)
     running: Any = [*(g.mean for g in of_gates), *(g.variance for g in of_gates)]
-    new = [t.to(r.dtype) for r, t in zip(running, [*found[0], *found[1]])]
+    new = [t.to(r.dtype) for r, t in zip(running, [*means, *unbiased])]
     batches: Any = [gate.num_batches_tracked for gate in of_gates]
     torch._foreach_add_(batches, 1)
     momenta = [gate.norm.momentum for gate in of_gates]
