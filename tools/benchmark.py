@@ -99,6 +99,17 @@ def parse_args():
     )
     common.add_argument('--channels-last', action='store_true')
 
+    maps = argparse.ArgumentParser(add_help=False)
+    maps.add_argument('--num-segments', type=int, default=8)
+    maps.add_argument(
+        '--maps',
+        nargs='+',
+        type=channels_and_side,
+        default=STAGES,
+        metavar='CHANNELSxSIDE',
+        help='e.g. 64x56. Default: those of a ResNet-50 at 224 pixels',
+    )
+
     network = subparsers.add_parser('network', parents=[common])
     network.add_argument('configs', nargs='+', metavar='CONFIG', type=config_file)
     network.add_argument('--batch', type=int, default=1, help='clips')
@@ -119,40 +130,23 @@ def parse_args():
         default=['inference', 'training step', 'kept for backward'],
     )
 
-    layer = subparsers.add_parser('layer', parents=[common])
+    layer = subparsers.add_parser('layer', parents=[common, maps])
     layer.add_argument(
         '--layers', nargs='+', choices=LAYERS, default=['CinST', 'STinC']
     )
     layer.add_argument('--batch', type=int, default=1, help='clips')
-    layer.add_argument('--num-segments', type=int, default=8)
-    layer.add_argument(
-        '--maps',
-        nargs='+',
-        type=channels_and_side,
-        default=STAGES,
-        metavar='CHANNELSxSIDE',
-        help='e.g. 64x56. Default: those of a ResNet-50 at 224 pixels',
-    )
 
     counts = subparsers.add_parser('counts', parents=[output])
     counts.set_defaults(device='cpu', amp=None, channels_last=False)
     counts.add_argument('--layers', nargs='+', choices=LAYERS, default=list(LAYERS))
 
-    resources = subparsers.add_parser('resources', parents=[output])
+    resources = subparsers.add_parser('resources', parents=[output, maps])
     resources.set_defaults(device='cpu', amp='float16', channels_last=False)
     resources.add_argument(
         '--layers', nargs='+', choices=LAYERS, default=['CinST', 'STinC']
     )
     resources.add_argument(
         '--architectures', type=int, nargs='+', default=[80, 90, 100]
-    )
-    resources.add_argument('--num-segments', type=int, default=8)
-    resources.add_argument(
-        '--maps',
-        nargs='+',
-        type=channels_and_side,
-        default=STAGES,
-        metavar='CHANNELSxSIDE',
     )
 
     prediction = subparsers.add_parser('predict', parents=[output])
