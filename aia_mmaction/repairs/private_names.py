@@ -39,8 +39,11 @@ def _node(training: bool) -> Any:
     """What autograd makes of a batch norm."""
     import torch
 
-    norm = torch.nn.BatchNorm1d(1).train(training)
-    return norm(torch.zeros(2, 1, 1, requires_grad=True)).grad_fn
+    # Nothing is computed on this device: OpenMP's threads, once they are there, would
+    # have every process that is forked later wait for them forever.
+    with torch.device('meta'):
+        norm = torch.nn.BatchNorm1d(1).train(training)
+        return norm(torch.zeros(2, 1, 1, requires_grad=True)).grad_fn
 
 
 PRIVATE_NAMES = (

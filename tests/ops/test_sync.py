@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
+torch.set_num_threads(2)
+# It must not start these threads: a forked process would wait for them forever.
 from aia_mmaction import CinST, STinC, SpatioTemporalContext
 
 def layer(cls, impl, sync):
@@ -67,7 +69,7 @@ if __name__ == '__main__':
 def test_two_processes_are_one(tmp_path):
     impls = ['fused', 'numba'] if find_spec('numba') else ['fused']
     code = TWO_PROCESSES.replace('sys.argv[1:]', repr(impls))
-    exit_code, log = run_code(code, tmp_path, {})
+    exit_code, log = run_code(code, tmp_path, {}, timeout=300)
     assert exit_code == 0, log
     assert log.count('is right') == 2 * len(impls), log
 
