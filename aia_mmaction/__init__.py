@@ -60,13 +60,16 @@ if not _imported_for_the_doctor():
         BenchmarkRawframeDataset,
         BenchmarkVideoDataset,
         FlipByLabelName,
+        ReverseFrames,
     )
+    from .hooks import ChannelsLastHook
     from .layers import (
         ChannelContext,
         CinST,
         ParallelAttention,
         SpatioTemporalContext,
         STinC,
+        TimmAttention,
     )
     from .necks import AIANeck
     from .ops import impl
@@ -95,13 +98,16 @@ if not _imported_for_the_doctor():
         'AIATANet',
         'AIAX3D',
         'ChannelContext',
+        'ChannelsLastHook',
         'CinST',
         'FlipByLabelName',
         'BenchmarkRawframeDataset',
         'BenchmarkVideoDataset',
         'ParallelAttention',
+        'ReverseFrames',
         'STinC',
         'SpatioTemporalContext',
+        'TimmAttention',
         '__version__',
         'impl',
         'insert_plugins',

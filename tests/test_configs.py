@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
+from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from aia_mmaction.datasets.protocols import PROTOCOLS
 from aia_mmaction.plugins import attention_layers
 
@@ -49,6 +50,21 @@ for attention, dataset in product(('CinST', 'STinC'), ('kinetics400', 'sthv2')):
         dataset,
         8,
     )
+# For a CPU: 8 frames of 96 x 96
+SMALL_CONFIGS = {
+    f'{model}_mobilenetv2{suffix}_{dataset}.py': (
+        dict(tsn='AIAMobileNetV2', tsm='AIAMobileNetV2TSM')[model],
+        layers,
+        num_classes,
+    )
+    for model in ('tsn', 'tsm')
+    for suffix, layers in {
+        '': (),
+        '_cinst': ('CinST',) * 17,
+        '_stinc': ('STinC',) * 17,
+    }.items()
+    for dataset, num_classes in {'utd-mhad': 27, 'jhmdb-split1': 21}.items()
+}
 # What `make test-fast` takes of them
 QUICK = ('tsn_r50_cinst_sthv1.py', 'tsm_r50_stinc_sthv2.py')
 FRAME_CONFIGS = [name for name in CONFIGS if 'r2plus1d' not in name]
@@ -79,6 +95,7 @@ def test_every_config_is_tested():
     files = {p.name for p in (REPO / 'configs').glob('*.py')}
     assert files == {
         *CONFIGS,
+        *SMALL_CONFIGS,
         'tsn_r18_motion-pairs.py',
         'tsn_r18_cinst_motion-pairs.py',
     }
@@ -202,7 +219,12 @@ def test_test_data(name, data):
     'name',
     slow_but(
         QUICK,
-        [*CONFIGS, 'tsn_r18_motion-pairs.py', 'tsn_r18_cinst_motion-pairs.py'],
+        [
+            *CONFIGS,
+            *SMALL_CONFIGS,
+            'tsn_r18_motion-pairs.py',
+            'tsn_r18_cinst_motion-pairs.py',
+        ],
     ),
 )
 def test_bad_videos_are_named(name):
@@ -292,3 +314,53 @@ def test_num_segments_agree(name):
     ):
         (sample,) = [t for t in pipeline if t.type == 'SampleFrames']
         assert sample.num_clips == frames
+
+
+@pytest.fixture(scope='session')
+def small_datasets(tmp_path_factory, motion_pairs):
+    """Lists as prepare.py makes them, of other videos."""
+    root = tmp_path_factory.mktemp('small')
+    for name, split in product(
+        ('utd-mhad/utd-mhad_{}_list_videos.txt', 'jhmdb/jhmdb_{}_split_1_videos.txt'),
+        ('train', 'test'),
+    ):
+        path = root / 'data' / name.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('train/00000.avi 0\ntrain/00001.avi 20\n')
+        videos = path.parent / 'videos'
+        if not videos.exists():
+            videos.symlink_to(motion_pairs / 'data/motion_pairs/videos')
+    return root
+
+
+@pytest.mark.parametrize(
+    'name', slow_but(('tsn_mobilenetv2_stinc_utd-mhad.py',), SMALL_CONFIGS)
+)
+def test_small_config(name, small_datasets, monkeypatch, on_meta):
+    monkeypatch.chdir(small_datasets)
+    backbone, layers, num_classes = SMALL_CONFIGS[name]
+    cfg = load(name)
+    model = MODELS.build(cfg.model)
+    assert type(model.backbone).__name__ == backbone
+    found = tuple(type(m).__name__ for _, m in attention_layers(model.backbone))
+    assert found == layers
+    assert model.cls_head.fc_cls.out_features == num_classes
+    assert read_config(name).model.backbone.pretrained == 'mmcls://mobilenet_v2'
+    assert cfg.train_cfg.max_epochs == cfg.train_cfg.val_begin == 12
+    for split in ('train', 'val', 'test'):
+        videos = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        assert videos[0]['inputs'].shape == (8, 3, 96, 96)
+    # A mirrored video of UTD-MHAD can be of another class.
+    flips = [t for t in cfg.train_pipeline if 'Flip' in t.type]
+    expected = 'FlipByLabelName' if 'utd' in name else 'Flip'
+    assert [t.type for t in flips] == [expected]
+
+
+def test_reversed_pairs_of_utd_mhad():
+    names = (SHIPPED / 'utd-mhad.txt').read_text().splitlines()
+    pairs = read_config('tsn_mobilenetv2_utd-mhad.py').reversed_pairs
+    assert [(names[a], names[b]) for a, b in pairs] == [
+        ('swipe_left', 'swipe_right'),
+        ('draw_circle_cw', 'draw_circle_ccw'),
+        ('sit2stand', 'stand2sit'),
+    ]

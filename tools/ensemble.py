@@ -110,7 +110,9 @@ def evaluate(args):
     Console(width=200).print(table, end='')
     if args.against:
         found = compare(
-            mean.scores.numpy(), against.scores.numpy(), mean.labels.numpy()
+            mean.scores.argmax(1).numpy(),
+            against.scores.argmax(1).numpy(),
+            mean.labels.numpy(),
         )
         print_difference(found, names, args.classes)
 

@@ -23,7 +23,7 @@ def environment(setting: Setting) -> Dict[str, Any]:
     found = {key: str(env[key]) for key in keys if key in env}
     return dict(
         found,
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         vectors=torch.backends.cpu.get_cpu_capability(),
@@ -35,7 +35,8 @@ def environment(setting: Setting) -> Dict[str, Any]:
     )
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """The processor, as Linux calls it."""
     path = Path('/proc/cpuinfo')
     if path.exists():
         for line in path.read_text(encoding='utf-8').splitlines():

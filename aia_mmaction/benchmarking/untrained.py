@@ -7,7 +7,7 @@ from mmaction.registry import MODELS
 from torch import nn
 
 from aia_mmaction.plugins import attention_layers
-from aia_mmaction.utils.config import type_name
+from aia_mmaction.utils.config import owner_of_plugins, type_name
 
 
 def forget_pretrained(backbone: dict) -> None:
@@ -18,8 +18,15 @@ def forget_pretrained(backbone: dict) -> None:
         backbone['pretrained2d'] = False  # or it wants a file
 
 
+def build_network(cfg: Any) -> nn.Module:
+    """A config's recognizer as it is, without downloading pretrained weights."""
+    model = copy.deepcopy(cfg.model)
+    forget_pretrained(model.backbone)
+    return MODELS.build(model)
+
+
 def build_untrained(cfg: Any, plain: bool = False) -> nn.Module:
-    """A config's recognizer, without downloading pretrained weights.
+    """A config's recognizer with or without attention, otherwise the same.
 
     Args:
         cfg (Config): A config with a recognizer.
@@ -28,18 +35,15 @@ def build_untrained(cfg: Any, plain: bool = False) -> nn.Module:
     Raises:
         ValueError: If it has no attention.
     """
-    model = copy.deepcopy(cfg.model)
-    backbone = model.backbone
-    forget_pretrained(backbone)
-    owner = model if type_name(model) == 'AIARecognizer2D' else backbone
-    if not plain:
-        built = MODELS.build(model)
-        if not attention_layers(built):
-            raise ValueError(
-                f'{cfg.filename}: expected a network with attention, got '
-                f'{type_name(model)} with {type_name(backbone)}. Set type and '
-                'plugins of its backbone as the README says.'
-            )
-        return built
-    owner.plugins = []
-    return MODELS.build(model)
+    if plain:
+        cfg = copy.deepcopy(cfg)
+        owner_of_plugins(cfg.model).plugins = []
+        return build_network(cfg)
+    built = build_network(cfg)
+    if not attention_layers(built):
+        raise ValueError(
+            f'{cfg.filename}: expected a network with attention, got '
+            f'{type_name(cfg.model)} with {type_name(cfg.model.backbone)}. Set type '
+            'and plugins of its backbone as the README says.'
+        )
+    return built

@@ -6,6 +6,7 @@ from aia_mmaction.utils.moved import moved_name
 
 from .benchmark import BenchmarkRawframeDataset, BenchmarkVideoDataset
 from .flip_by_label_name import FlipByLabelName
+from .reverse_frames import ReverseFrames
 from .unreadable import ReadableDecordDecode, ReadableDecordInit, ReadableRawFrameDecode
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'ReadableDecordDecode',
     'ReadableDecordInit',
     'ReadableRawFrameDecode',
+    'ReverseFrames',
 ]
 
 

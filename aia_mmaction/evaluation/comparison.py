@@ -68,16 +68,15 @@ class OfClass(NamedTuple):
         return self.accuracy - self.other
 
 
-def compare(scores: np.ndarray, other: np.ndarray, labels: np.ndarray) -> Difference:
+def compare(predicted: np.ndarray, other: np.ndarray, labels: np.ndarray) -> Difference:
     """Which of two models gets more videos right, over all and per class.
 
     Args:
-        scores (np.ndarray): ``[N, classes]``.
+        predicted (np.ndarray): The classes that a model predicts, ``[N]``.
         other (np.ndarray): The same of the model to compare with.
         labels (np.ndarray): ``[N]``.
     """
-    right = scores.argmax(1) == labels
-    other_right = other.argmax(1) == labels
+    right, other_right = predicted == labels, other == labels
     gained = int((right & ~other_right).sum())
     lost = int((~right & other_right).sum())
     p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0

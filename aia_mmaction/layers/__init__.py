@@ -8,7 +8,8 @@ from .attention import (
     STinC,
 )
 from .context_gate import ContextGate
-from .parallel import ParallelAttention, build_layer
+from .parallel import ParallelAttention, build_layer, parameters_of
+from .timm_attention import TimmAttention
 
 __all__ = [
     'ChannelContext',
@@ -18,5 +19,7 @@ __all__ = [
     'ParallelAttention',
     'SpatioTemporalContext',
     'STinC',
+    'TimmAttention',
     'build_layer',
+    'parameters_of',
 ]

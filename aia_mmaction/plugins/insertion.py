@@ -1,12 +1,12 @@
 """Insert attention layers into the blocks of a backbone."""
 
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union, cast
 
 from mmaction.models import C2D
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from aia_mmaction.layers import build_layer
+from aia_mmaction.layers import build_layer, parameters_of
 
 from .behaviour import attach_behaviour
 from .grammar import POSITIONS, Plugin, parse_list
@@ -95,7 +95,8 @@ def _plan(
                 # blocks are single convolutions.
                 name = plugin.position or f'after_norm{min(2, len(blocks[i]))}'
                 host = _find_host(blocks[i], name)
-                layer = _build_layer(plugin.cfg, pathway, stage, num_segments)
+                frames = _frames_in_stage(pathway, stage, num_segments)
+                layer = build_layer(plugin.cfg, _num_channels(host), frames)
                 layers.append((host, POSITIONS[name].slot, layer))
     return layers
 
@@ -127,25 +128,26 @@ def _find_host(block: Block, position: str) -> nn.Module:
     return host
 
 
-def _build_layer(
-    cfg: Dict[str, Any], backbone: nn.Module, stage: int, num_segments: Optional[int]
-) -> nn.Module:
+def _frames_in_stage(
+    backbone: nn.Module, stage: int, num_segments: Optional[int]
+) -> Optional[int]:
     if num_segments is None:
-        return build_layer(cfg)  # a 3-D network
+        return None  # a 3-D network
     # Some networks halve the frames between the first two stages.
     halves = getattr(backbone, 'temporal_pool', False) or isinstance(backbone, C2D)
-    if halves and stage > 0:
-        num_segments //= 2
-    return build_layer(_with_num_segments(cfg, num_segments))
+    return num_segments // 2 if halves and stage > 0 else num_segments
 
 
-def _with_num_segments(cfg: Dict[str, Any], num_segments: int) -> Dict[str, Any]:
-    cfg = {**cfg, 'num_segments': num_segments}
+def _num_channels(host: nn.Module) -> int:
+    """Of what comes out of a host."""
+    norms = [m for m in host.modules() if hasattr(m, 'num_features')]
+    return cast(int, norms[-1].num_features)
+
+
+def _takes_num_segments(cfg: Dict[str, Any]) -> bool:
     if 'branches' in cfg:
-        cfg['branches'] = [
-            _with_num_segments(branch, num_segments) for branch in cfg['branches']
-        ]
-    return cfg
+        return any(map(_takes_num_segments, cfg['branches']))
+    return 'num_segments' in parameters_of(cfg['type'])
 
 
 def _given_num_segments(cfg: Dict[str, Any]) -> Iterator[Tuple[str, int]]:
@@ -188,6 +190,9 @@ def _agreed_num_segments(
         ('the head', getattr(head, 'num_segments', None)),
     ]
     given = [(where, n) for where, n in given if n is not None]
+    needed = any(_takes_num_segments(plugin.cfg) for plugin in plugins)
+    if not given and not needed:
+        return None
     if len({n for _, n in given}) != 1:
         got = ', '.join(f'{n} in {where}' for where, n in given)
         raise ValueError(

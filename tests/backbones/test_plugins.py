@@ -388,7 +388,7 @@ class TestInsertPlugins:
         ),
         (
             dict(cfg=dict(type='CinST', channels=8)),
-            'Expected an attention layer with its options',
+            'Expected a layer with its options',
         ),
         (dict(cfg=dict(type='ParallelAttention')), 'expected the branches'),
         (dict(cfg=dict(type='ReLU')), 'Expected an attention layer'),

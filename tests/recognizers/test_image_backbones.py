@@ -11,9 +11,11 @@ from mmaction.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import nn
 
+from aia_mmaction.layers import TimmAttention
 from aia_mmaction.plugins import attention_layers, insert_plugins
 from aia_mmaction.plugins.stages import find_stages
 
+from ..backbones.conftest import build_aia, make_input
 from ..backbones.test_plugins import is_aia
 from ..conftest import (
     check_readme_table,
@@ -226,3 +228,31 @@ def test_neck():
     )
     with pytest.raises(ValueError, match='AIARecognizer2D; for a Swin take'):
         model.extract_feat(torch.zeros(1, 4, 3, 32, 32), stage='neck')
+
+
+class TestTimmAttention:
+    @pytest.mark.parametrize('attn_type', ['se', 'cbam', 'eca', 'gc', 'nl'])
+    @pytest.mark.parametrize('network', ['tsn', 'r2plus1d'])
+    def test_frames_one_by_one(self, attn_type, network):
+        cfg = dict(type='TimmAttention', attn_type=attn_type)
+        model = build_aia(network, plugins=[dict(cfg=cfg)]).eval()
+        _, layer = attention_layers(model)[0]
+        assert layer.attention(torch.randn(1, 64, 5, 6)).shape == (1, 64, 5, 6)
+        x = torch.randn(2, 64, 3, 5, 6)  # [N, C, T, H, W]
+        expected = [layer(x[:, :, t]) for t in range(3)]
+        torch.testing.assert_close(layer(x), torch.stack(expected, 2))
+        assert model.train() is model
+        model(make_input(network)).sum().backward()
+        assert all(
+            p.grad is not None
+            for _, layer in attention_layers(model)
+            for p in layer.parameters()
+        )
+
+    def test_options_are_those_of_timm(self):
+        layer = TimmAttention('se', 32, rd_channels=3)
+        assert layer.attention.fc1.out_channels == 3
+
+    def test_unknown(self):
+        with pytest.raises(ValueError, match="an attn_type that timm knows.*got 'sse'"):
+            TimmAttention('sse', 32)

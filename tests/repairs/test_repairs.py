@@ -147,6 +147,28 @@ for _ in range(2):
 assert feature.shape == (1, 512, 1, 1)
 assert not model.backbone._forward_hooks
 """,
+    'tsm_optimizer': """
+import torch
+from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+class Scale(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(2, 2))
+        self.norm = torch.nn.LayerNorm(2)
+model = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 1, 1), Scale(), torch.nn.Linear(2, 2))
+constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(dict(
+    type='TSMOptimWrapperConstructor', paramwise_cfg=dict(fc_lr5=True),
+    optim_wrapper_cfg=dict(
+        optimizer=dict(type='SGD', lr=0.1, weight_decay=0.01))))
+groups = constructor(model).optimizer.param_groups
+found = {id(p): (g['lr'], g['weight_decay']) for g in groups for p in g['params']}
+assert found.keys() == {id(p) for p in model.parameters()}
+assert sum(len(g['params']) for g in groups) == len(found)
+assert found[id(model[1].scale)] == (0.1, 0.01)
+assert found[id(model[1].norm.weight)] == (0.1, 0)
+assert found[id(model[2].weight)] == (0.5, 0.01)
+""",
     # RLIMIT_FSIZE stands for a full disk
     'checkpoints': """
 import resource, signal
@@ -278,6 +300,7 @@ ERRORS = {
     'max_testing_views': "has no attribute 'get'",
     'checkpoints': 'it was overwritten',
     'single_map': 'is invalid for input of size',
+    'tsm_optimizer': 'New atomic module type',
     'config_package': 'does not support to load aia_mmaction config',
     'numpy_names': '`np.Inf` was removed in the NumPy 2.0 release',
     'color_jitter': 'out of bounds for uint8',

@@ -231,7 +231,7 @@ def test_utd_mhad(tmp_path):
     """Depth becomes brightness: 255 at 2 m or nearer, 55 from 3.6 m on, else 0."""
     depth = tmp_path / 'source' / 'Depth'
     millimetres = [0, 500, 2000, 2800, 3600, 9000]
-    for person in 1, 2, 3:
+    for person in 1, 2, 3, 7:
         write_depth(depth / f'a9_s{person}_t1_depth.mat', millimetres)
     (depth / 'a10_s4_t2_depth.mat').write_text('cut off')
     printed = prepare('utd-mhad', 'source', tmp_path)
@@ -239,10 +239,17 @@ def test_utd_mhad(tmp_path):
     assert lines(made / 'utd-mhad_train_list_videos.txt') == [
         'a09_s1_t1.mp4 8',
         'a09_s3_t1.mp4 8',
+        'a09_s7_t1.mp4 8',
     ]
     assert lines(made / 'utd-mhad_test_list_videos.txt') == ['a09_s2_t1.mp4 8']
+    # To choose settings without the people of the test
+    assert lines(made / 'utd-mhad_tuning_train_list_videos.txt') == [
+        'a09_s1_t1.mp4 8',
+        'a09_s3_t1.mp4 8',
+    ]
+    assert lines(made / 'utd-mhad_tuning_val_list_videos.txt') == ['a09_s7_t1.mp4 8']
     assert 'a10_s4_t2.mp4: a10_s4_t2_depth.mat' in (made / 'unreadable.txt').read_text()
-    assert re.search(r'train_list_videos.txt +2 +0 +431', printed)
+    assert re.search(r'train_list_videos.txt +3 +0 +431', printed)
     labels = lines(made / 'labels.txt')
     assert labels[8:10] == ['draw_circle_cw', 'draw_circle_ccw'] and len(labels) == 27
 

@@ -186,6 +186,9 @@ def egtea(source: Path) -> Annotations:
 def utd_mhad(source: Path, modality: str) -> Annotations:
     """UTD-MHAD by people: 1, 3, 5 and 7 are for training, the others for testing.
 
+    Two more lists divide those for training, to choose settings without the people
+    of the test.
+
     Its files are named after action, person and trial, ``a9_s1_t1_depth.mat`` or
     ``a9_s1_t1_color.avi``.
     """
@@ -204,8 +207,7 @@ def utd_mhad(source: Path, modality: str) -> Annotations:
             f'Expected recordings such as a9_s1_t1{ending} in {source} or below, got '
             'none. --modality says which are meant.'
         )
-    train: Dict[str, Optional[int]] = {}
-    test: Dict[str, Optional[int]] = {}
+    of_person: Dict[int, Dict[str, Optional[int]]] = {n: {} for n in range(1, 9)}
     recordings = {}
     for (action, person, trial), path in sorted(found.items()):
         _check_number(action - 1, labels, path)
@@ -213,10 +215,23 @@ def utd_mhad(source: Path, modality: str) -> Annotations:
         if modality == 'depth':
             name = f'a{action:02}_s{person}_t{trial}.mp4'
             recordings[name] = path
-        (train if person % 2 else test)[name] = action - 1
+        if person not in of_person:
+            raise AnnotationError(
+                f'{path}: expected people 1 to {len(of_person)}, got {person}.'
+            )
+        of_person[person][name] = action - 1
     splits = [
-        Split('utd-mhad_train_list_videos.txt', train, 431),
-        Split('utd-mhad_test_list_videos.txt', test, 430),
+        Split(
+            f'utd-mhad_{split}_list_videos.txt',
+            dict(sorted(item for n in people for item in of_person[n].items())),
+            published,
+        )
+        for split, people, published in (
+            ('train', (1, 3, 5, 7), 431),
+            ('test', (2, 4, 6, 8), 430),
+            ('tuning_train', (1, 3, 5), None),
+            ('tuning_val', (7,), None),
+        )
     ]
     return Annotations(labels, splits, 861, recordings)
 

@@ -9,6 +9,9 @@ ann_file_train = 'data/motion_pairs/motion_pairs_train_list_videos.txt'
 ann_file_val = 'data/motion_pairs/motion_pairs_test_list_videos.txt'
 guide = 'docs/demo.md'
 
+# Classes that are each other played backwards
+reversed_pairs = [(0, 1), (2, 3), (4, 5), (6, 7)]
+
 # No flip: it swaps left and right, which are classes here.
 train_pipeline = [
     dict(type='ReadableDecordInit', on_error='skip'),

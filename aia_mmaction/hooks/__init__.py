@@ -1,0 +1,5 @@
+"""Hooks for MMEngine's runner, registered in HOOKS."""
+
+from .channels_last import ChannelsLastHook
+
+__all__ = ['ChannelsLastHook']

@@ -1,0 +1,59 @@
+"""Pictures of a study."""
+
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from aia_mmaction.utils.files import draft_of
+
+from .runs import Record
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with draft_of(path) as draft:
+        FigureCanvasAgg(figure).print_png(str(draft))
+
+
+def plot_curves(runs: Mapping[str, Sequence[Record]], path: Path) -> None:
+    """Loss and accuracy in training, means over the seeds."""
+    figure = Figure(figsize=(11, 4.5), layout='constrained', dpi=100)
+    for axes, key, label in zip(
+        figure.subplots(1, 2),
+        ('loss', 'top1_acc'),
+        ('loss', 'top-1 on the training batches'),
+    ):
+        for name, records in runs.items():
+            curves = [
+                {line['step']: line[key] for line in record.curve if key in line}
+                for record in records
+            ]
+            steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+            values = np.mean([[c[step] for step in steps] for c in curves], axis=0)
+            axes.plot(steps, values, label=name)
+        axes.set(xlabel='iteration', ylabel=label)
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def plot_tradeoff(
+    milliseconds: Mapping[str, float], top1: Mapping[str, float], path: Path
+) -> None:
+    """Accuracy over time per clip."""
+    figure = Figure(figsize=(7, 5), layout='constrained', dpi=100)
+    axes = figure.subplots()
+    for name, value in top1.items():
+        axes.plot(milliseconds[name], 100 * value, 'o')
+        axes.annotate(
+            name,
+            (milliseconds[name], 100 * value),
+            xytext=(5, 5),
+            textcoords='offset points',
+            fontsize=8,
+        )
+    axes.set(xlabel='ms per clip on a CPU', ylabel='top-1 (%)')
+    axes.margins(x=0.25)
+    axes.grid(alpha=0.3)
+    _save(figure, path)

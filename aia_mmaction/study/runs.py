@@ -1,0 +1,251 @@
+"""Training and testing, by ``mim train`` and ``mim test``.
+
+A run that is over is kept as text, its record, and is not done again. A training
+that was interrupted resumes from its last checkpoint.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import mmaction
+import mmengine
+import torch
+from mmengine.config import Config
+
+import aia_mmaction
+from aia_mmaction.benchmarking.report import cpu_name
+from aia_mmaction.evaluation.dumps import load_dump
+from aia_mmaction.utils.config import type_name
+from aia_mmaction.utils.files import as_command, draft_of, write_text
+
+from .models import Model
+
+# Have glibc keep the memory of feature maps, which training on a CPU otherwise gets
+# anew from the system for each of them, at up to half of its time.
+KEEP_MEMORY = dict(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_='-1')
+
+MIM = (sys.executable, '-m', 'mim')
+
+
+class Record(NamedTuple):
+    """What is kept of a run."""
+
+    model: str
+    seed: int
+    environment: Dict[str, Any]
+    seconds: float  # of training
+    curve: List[Dict[str, float]]  # what was logged in training
+    validation: List[Dict[str, float]]  # and after epochs
+    videos: List[str]  # of the test, sorted
+    labels: List[int]
+    predicted: List[int]
+    predicted_backwards: Optional[List[int]]  # where classes are reversed ones
+
+
+def run_all(
+    models: Sequence[Model],
+    seeds: Sequence[int],
+    cfg_options: Dict[str, Any],
+    work_dir: Path,
+    records_dir: Path,
+) -> Dict[str, List[Record]]:
+    """Do what is not done yet, model after model for each seed.
+
+    Args:
+        models (Sequence[Model]): What to train.
+        seeds (Sequence[int]): Each model is trained once with each.
+        cfg_options (dict): Of every model, as of ``--cfg-options``.
+        work_dir (Path): For checkpoints and logs.
+        records_dir (Path): For configs and records.
+
+    Returns:
+        dict[str, list[Record]]: Of every model, in the order of the seeds.
+    """
+    runs = [(model, seed) for seed in seeds for model in models]
+    configs = {
+        model.name: _keep_config(model, cfg_options, records_dir) for model in models
+    }
+    done: Dict[Tuple[str, int], Record] = {}
+    for model, seed in runs:
+        path = _record_of(records_dir, model.name, seed)
+        if path.exists():
+            done[model.name, seed] = _read(path)
+    for model, seed in runs:
+        if (model.name, seed) not in done:
+            print(f'\n{model.name}, seed {seed}: {_progress(runs, done)}', flush=True)
+            record = _run(
+                model.name,
+                seed,
+                configs[model.name],
+                work_dir / model.name / f'seed{seed}',
+            )
+            path = _record_of(records_dir, model.name, seed)
+            write_text(path, json.dumps(record._asdict()) + '\n')
+            done[model.name, seed] = record
+    return {model.name: [done[model.name, seed] for seed in seeds] for model in models}
+
+
+def _record_of(records_dir: Path, name: str, seed: int) -> Path:
+    return records_dir / name / f'seed{seed}.json'
+
+
+def _read(path: Path) -> Record:
+    return Record(**json.loads(path.read_text(encoding='utf-8')))
+
+
+def _keep_config(model: Model, cfg_options: Dict[str, Any], records_dir: Path) -> Path:
+    """Write the whole config, or see that it is the one of before."""
+    path = records_dir / model.name / 'config.py'
+    cfg = model.read(cfg_options)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, cfg.pretty_text)
+    elif Config.fromfile(path).to_dict() != cfg.to_dict():
+        raise SystemExit(
+            f'{path.parent}: expected records of {model.config} as it is now, with '
+            'the same --cfg-options, got those of another config. Choose another '
+            'folder, or delete this one.'
+        )
+    return path.absolute()
+
+
+def _progress(runs: Sequence[Tuple[Model, int]], done: Dict[Any, Record]) -> str:
+    """How many runs are over, and when all of them will be."""
+    text = f'{len(done)} of {len(runs)} runs are done'
+    if not done:
+        return text
+    every = [record.seconds for record in done.values()]
+    seconds = 0.0
+    for model, seed in runs:
+        if (model.name, seed) not in done:
+            own = [r.seconds for r in done.values() if r.model == model.name]
+            seconds += median(own or every)
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f'{text}, about {hours} h {minutes} min of training are left'
+
+
+def run_command(*command: Any) -> None:
+    """Run a command that shows its own progress."""
+    print(f'\n$ {as_command(*command)}', flush=True)
+    environment = {**KEEP_MEMORY, **os.environ}
+    if subprocess.call([str(part) for part in command], env=environment):
+        raise SystemExit(f'The command failed: {as_command(*command)}')
+
+
+def _run(name: str, seed: int, config: Path, work_dir: Path) -> Record:
+    run_command(
+        *MIM,
+        'train',
+        'mmaction',
+        config,
+        '--work-dir',
+        work_dir,
+        '--seed',
+        seed,
+        '--resume',
+    )
+    videos, labels, predicted = _test(config, work_dir, 'forwards')
+    backwards = None
+    cfg = Config.fromfile(config)
+    if cfg.get('reversed_pairs'):
+        reverse(cfg)
+        reversed_config = work_dir / 'backwards.py'
+        cfg.dump(reversed_config)
+        _, _, backwards = _test(reversed_config, work_dir, 'backwards')
+    curve = list(_scalars(work_dir, 'loss', 'top1_acc', 'lr', 'epoch', 'time'))
+    return Record(
+        model=name,
+        seed=seed,
+        environment=_environment(),
+        seconds=round(_seconds(curve)),
+        curve=curve,
+        validation=list(_scalars(work_dir, 'acc/top1')),
+        videos=videos,
+        labels=labels,
+        predicted=predicted,
+        predicted_backwards=backwards,
+    )
+
+
+def reverse(cfg: Config) -> None:
+    """Have a config test videos played backwards, in place."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    (sampling,) = [
+        i for i, step in enumerate(pipeline) if type_name(step) == 'SampleFrames'
+    ]
+    pipeline.insert(sampling + 1, dict(type='ReverseFrames'))
+
+
+def _test(
+    config: Path, work_dir: Path, name: str
+) -> Tuple[List[str], List[int], List[int]]:
+    """Names, labels and predictions of the test videos, sorted by name."""
+    dump = work_dir / f'{name}.pkl'
+    if not dump.exists():
+        checkpoint = (work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
+        with draft_of(dump) as draft:
+            run_command(
+                *MIM,
+                'test',
+                'mmaction',
+                config,
+                '--checkpoint',
+                checkpoint,
+                '--work-dir',
+                work_dir / 'test',
+                '--dump',
+                draft,
+            )
+    found = load_dump(dump)
+    if found.labels is None:
+        raise SystemExit(
+            f'{config}: expected a test list with labels, got one without. Give '
+            'test_dataloader.dataset.ann_file a list of "NAME LABEL".'
+        )
+    predicted = found.scores.argmax(dim=1).tolist()
+    rows = sorted(zip(found.names, found.labels.tolist(), predicted))
+    videos, labels, predictions = zip(*rows)
+    folder = os.path.commonpath([os.path.dirname(video) for video in videos])
+    return (
+        [os.path.relpath(video, folder) for video in videos],
+        list(labels),
+        list(predictions),
+    )
+
+
+def _scalars(work_dir: Path, *names: str) -> Iterator[Dict[str, float]]:
+    """What MMEngine logged together with the first of these, over resumed runs too."""
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            found = json.loads(line)
+            if names[0] in found:
+                # Five digits, as in MMEngine's log
+                yield {
+                    name: float(f'{found[name]:.5g}')
+                    for name in ('step', *names)
+                    if name in found
+                }
+
+
+def _seconds(curve: Sequence[Dict[str, float]]) -> float:
+    """Of all iterations, also of a training that was interrupted."""
+    by_step = {int(line['step']): line['time'] for line in curve}
+    steps = sorted(by_step)
+    return sum((step - last) * by_step[step] for last, step in zip([0, *steps], steps))
+
+
+def _environment() -> Dict[str, Any]:
+    return dict(
+        aia_mmaction=aia_mmaction.__version__,
+        mmaction2=mmaction.__version__,
+        mmengine=mmengine.__version__,
+        torch=torch.__version__,
+        cpu=cpu_name(),
+        threads=torch.get_num_threads(),
+        device='cuda' if torch.cuda.is_available() else 'cpu',
+    )

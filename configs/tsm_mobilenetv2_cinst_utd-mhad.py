@@ -1,0 +1,4 @@
+# AIA(TSM) with CinST on UTD-MHAD: the baseline with one line changed.
+_base_ = 'tsm_mobilenetv2_utd-mhad.py'
+
+model = dict(backbone=dict(plugins=[dict(cfg=dict(type='CinST'))]))

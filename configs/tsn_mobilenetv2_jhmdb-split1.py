@@ -1,0 +1,14 @@
+# Plain TSN on J-HMDB split 1, 8 frames, small enough for a CPU.
+_base_ = [
+    '_base_/models/tsn_mobilenetv2.py',
+    '_base_/datasets/jhmdb.py',
+    '_base_/schedules/sgd_onecycle_12e.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(num_segments=_base_.num_segments, plugins=[]),
+    cls_head=dict(num_classes=_base_.num_classes),
+)
+default_hooks = dict(logger=dict(interval=10))
+custom_hooks = [dict(type='ChannelsLastHook')]  # nearly twice as fast on a CPU
