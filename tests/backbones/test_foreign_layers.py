@@ -1,5 +1,6 @@
 """Layers that are not of this package, by the same line of config."""
 
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from aia_mmaction import insert_plugins
 from aia_mmaction.plugins import attention_layers
 
+from ..conftest import REPO
 from .conftest import build_aia, build_plain, make_input
 
 MMCV = {
@@ -66,6 +68,18 @@ def test_a_layer_is_told_what_its_signature_has(register, network):
     segments = None if network == 'r2plus1d' else model.num_segments
     assert {layer.told[1] for layer in layers} == {segments}
     assert {len(layer.saw) for layer in layers} == {5 if segments is None else 4}
+
+
+def test_the_layer_in_the_docs():
+    text = (REPO / 'docs' / 'backbones.md').read_text()
+    (code,) = re.findall(r'```python\n# my_attention.py.*?\n(.*?)```', text, re.S)
+    try:
+        exec(code, {})
+        model = build_aia('tsn', plugins=[dict(cfg=dict(type='FrameGate'))])
+    finally:
+        MODELS.module_dict.pop('FrameGate')
+    model(make_input('tsn')).sum().backward()
+    assert all(layer.conv.weight.grad.any() for _, layer in attention_layers(model))
 
 
 def test_every_position_has_its_channels(register):
