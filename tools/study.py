@@ -5,8 +5,9 @@ and tested by `mim test`; where the dataset's config names classes that are each
 other played backwards (reversed_pairs), also on the videos played backwards. A
 training that was interrupted resumes, and what is over is not done again.
 
-In --out come report.md with its plots, and as text the config of each model and
-the record of each run; checkpoints and logs are in --work-dir.
+In --out come report.md with its plots; in --records, as text, the config of each
+model and the record of each run, which several reports may share; checkpoints
+and logs are in --work-dir.
 
 Examples:
     python tools/study.py configs/tsn_mobilenetv2_utd-mhad.py \
@@ -46,8 +47,9 @@ def parse_args():
         'and compares with the first config. Default: %(default)s',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--out', type=Path, required=True, help='folder of the report')
     parser.add_argument(
-        '--out', type=Path, required=True, help='folder of report and records'
+        '--records', type=Path, help='of configs and records. Default: --out'
     )
     parser.add_argument(
         '--work-dir',
@@ -73,7 +75,8 @@ def main():
         baselines = {m.name: Model(m.config, modules[0]).name for m in models}
     else:
         baselines = {m.name: models[0].name for m in models}
-    runs = run_all(models, args.seeds, args.cfg_options, args.work_dir, args.out)
+    records = args.records or args.out
+    runs = run_all(models, args.seeds, args.cfg_options, args.work_dir, records)
     configs = {model.name: model.read(args.cfg_options) for model in models}
     if args.labels is None:
         num_classes = 1 + max(

@@ -74,7 +74,7 @@ def write_report(folder: Path, study: Study, *more: str) -> None:
     """Write ``report.md`` and its plots.
 
     Args:
-        folder (Path): With the records; costs are kept there, too.
+        folder (Path): For the report; what the networks cost is kept there, too.
         study (Study): What it is about.
         *more (str): Paragraphs to be added.
 
@@ -87,6 +87,7 @@ def write_report(folder: Path, study: Study, *more: str) -> None:
             f'{folder}: expected records of the same test videos, got different '
             'ones. Delete those of an older list.'
         )
+    folder.mkdir(parents=True, exist_ok=True)
     costs = read_or_measure(folder / 'costs.json', study.configs)
     plot_curves(study.runs, folder / 'learning_curves.png')
     top1 = {name: mean(map(accuracy, runs)) for name, runs in study.runs.items()}
@@ -271,7 +272,8 @@ def _how(study: Study, costs: Mapping[str, Any]) -> str:
         f'Seeds {", ".join(map(str, seeds))}; {len(records)} trainings of {hours:.1f} '
         f'hours in all. Trained with {machines}. Time per clip: median of '
         f'{env["repeats"]} forward passes of {" x ".join(map(str, costs["input"]))}, '
-        f'in turns, {env["threads"]} threads of {env["cpu"]}. Beside this file lie the '
-        'config of each model and the record of each run: what was logged in '
-        'training, and the class predicted for each video.'
+        f'in turns, {env["threads"]} threads of {env["cpu"]}. Kept as text are the '
+        'config of each model (`MODEL/config.py`) and the record of each run '
+        '(`MODEL/seedN.json`): what was logged in training, and the class predicted '
+        'for each video.'
     )
