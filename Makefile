@@ -62,9 +62,10 @@ test: LEFT_OUT = and not exhaustive
 # Three runs, since what is imported first decides what PyTorch finds.
 test test-all: setup $(IMAGES)/.ready $(TRITON)/.ready
 	$(PYTEST) $(PYTORCH_ALONE) -m 'not image_libraries $(LEFT_OUT)'
-	PYTHONPATH=$(IMAGES) $(PYTEST) -m image_libraries $(IMAGE_TESTS) tests/backbones \
+	PYTHONPATH=$(IMAGES) $(PYTEST) -m 'image_libraries $(LEFT_OUT)' $(IMAGE_TESTS) tests/backbones \
 		tests/test_mmaction2_configs.py
-	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(PYTEST) $(TRITON_TESTS)
+	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 $(PYTEST) -m 'not image_libraries $(LEFT_OUT)' \
+		$(TRITON_TESTS)
 
 # What one runs while editing.
 test-fast: setup

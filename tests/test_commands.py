@@ -310,6 +310,7 @@ def test_awkward_videos(tmp_path):
 
 
 @needs_fast_paths  # the compiler of PyTorch 2.1 fails elsewhere
+@pytest.mark.exhaustive
 def test_compile(motion_pairs, half_tsn, tmp_path, monkeypatch):
     """`compile=True` of MMEngine, up to the code that Inductor writes."""
     # A process of its own, because Dynamo keeps what it compiled.
@@ -417,6 +418,7 @@ class TestThreeWays:
         assert reported_accuracy(tested) == pytest.approx(accuracy, abs=1e-4)
         return log
 
+    @pytest.mark.exhaustive  # the README's other ways are quicker to try
     def test_child_config_fine_tunes_a_plain_checkpoint(self, plain):
         (plain / 'aia_tsm.py').write_text(
             "_base_ = 'plain_tsm.py'\n"

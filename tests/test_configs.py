@@ -17,7 +17,7 @@ from aia_mmaction.datasets.protocols import PROTOCOLS
 from aia_mmaction.plugins import attention_layers
 
 from .benchmarks import LABELS, make_benchmarks
-from .conftest import REPO, labels_of, read_config, slow_but
+from .conftest import REPO, exhaustive_but, labels_of, read_config
 
 CLASSES = dict(sthv1=174, sthv2=174, jester=27, diving48=48, egtea=106, kinetics400=400)
 # name: (backbone, attention, dataset, frames)
@@ -188,7 +188,7 @@ def test_data_is_the_same_for_every_model(name):
 
 @pytest.mark.parametrize(
     'name',
-    slow_but(
+    exhaustive_but(
         QUICK,
         [n for n in CONFIGS if n == of_first_model(n) and not is_another_split(n)],
     ),
@@ -217,7 +217,7 @@ def test_test_data(name, data):
 
 @pytest.mark.parametrize(
     'name',
-    slow_but(
+    exhaustive_but(
         QUICK,
         [
             *CONFIGS,
@@ -246,7 +246,7 @@ def test_protocols_are_all_tested():
     assert set(PROTOCOLS) == {'efficient', 'accurate', 'authors'}
 
 
-@pytest.mark.parametrize('name', slow_but(QUICK, FRAME_CONFIGS))
+@pytest.mark.parametrize('name', exhaustive_but(QUICK, FRAME_CONFIGS))
 def test_authors_recipe(name):
     cfg = load(name)
     optimizer = cfg.optim_wrapper.optimizer
@@ -298,7 +298,7 @@ def test_schedule_of_the_demo_is_as_long_as_training(tmp_path):
     assert rates[-1] < 0.02 / 1000
 
 
-@pytest.mark.parametrize('name', slow_but(QUICK, FRAME_CONFIGS))
+@pytest.mark.parametrize('name', exhaustive_but(QUICK, FRAME_CONFIGS))
 def test_num_segments_agree(name):
     cfg = load(name)
     frames = CONFIGS[name][3]
@@ -334,7 +334,11 @@ def small_datasets(tmp_path_factory, motion_pairs):
 
 
 @pytest.mark.parametrize(
-    'name', slow_but(('tsn_mobilenetv2_stinc_utd-mhad.py',), SMALL_CONFIGS)
+    'name',
+    exhaustive_but(
+        ('tsn_mobilenetv2_stinc_utd-mhad.py', 'tsm_mobilenetv2_jhmdb-split1.py'),
+        SMALL_CONFIGS,
+    ),
 )
 def test_small_config(name, small_datasets, monkeypatch, on_meta):
     monkeypatch.chdir(small_datasets)

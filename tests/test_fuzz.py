@@ -14,7 +14,7 @@ from aia_mmaction.datasets.list_file import ListFileError, read_list
 from aia_mmaction.datasets.preparation import annotations
 from aia_mmaction.evaluation.dumps import DumpError, load_dump
 
-from .conftest import slow_but
+from .conftest import exhaustive_but
 from .evaluation.test_dumps import make_dump
 from .tools.test_convert_official_checkpoint import shell_of
 from .tools.test_prepare import (
@@ -96,7 +96,7 @@ def test_dumps(tmp_path):
     fuzz(path, load_dump, DumpError)
 
 
-@pytest.mark.parametrize('zipped', slow_but([True], [True, False]))
+@pytest.mark.parametrize('zipped', exhaustive_but([True], [True, False]))
 def test_checkpoints_to_convert(tmp_path, zipped):
     path = tmp_path / 'authors.pth'
     torch.save(

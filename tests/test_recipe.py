@@ -18,7 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from aia_mmaction.plugins import attention_layers
 
-from .conftest import read_config, slow_but
+from .conftest import exhaustive_but, read_config
 
 # name: (frames per clip, classes that a mirror exchanges)
 FLAGSHIPS = {
@@ -29,7 +29,7 @@ FLAGSHIPS = {
     'tsn_r50_cinst_sthv1.py': (8, {2: 4, 30: 41, 52: 66}),
 }
 each_flagship = pytest.mark.parametrize(
-    'name', slow_but(['tsm_r50_cinst_sthv1.py'], FLAGSHIPS)
+    'name', exhaustive_but(['tsm_r50_cinst_sthv1.py'], FLAGSHIPS)
 )
 BASE_RATE, DECAY = 0.01, 1e-4
 # The sides of crops in a frame of 240 x 320: 1, .875, .75 and .66 of 240

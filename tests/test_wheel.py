@@ -112,6 +112,7 @@ def test_mim_search(mim):
     assert 'sthv1' not in found
 
 
+@pytest.mark.exhaustive
 def test_mim_download(mim, tmp_path):
     """It writes the config as a whole, to start one's own from."""
     mim(
@@ -127,6 +128,7 @@ def test_mim_download(mim, tmp_path):
     assert cfg.train_dataloader.dataset.ann_file.startswith('data/sthv2/')
 
 
+@pytest.mark.exhaustive
 def test_config_inheritance(wheel, tmp_path):
     """MMEngine asks for a folder in the name, hence the _base_/.."""
     make_benchmarks(tmp_path, ['diving48'])

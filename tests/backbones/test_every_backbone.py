@@ -165,7 +165,7 @@ def test_frozen_stages(name):
         assert (layer.gate_c.conv.weight.grad is None) == frozen, key
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     'name', names(without=('C3D', 'ResNet3dSlowFast', 'MobileOneTSM'))
 )

@@ -9,7 +9,7 @@ from torch import nn
 from aia_mmaction.layers import ContextAttention
 from aia_mmaction.plugins import PAPER_MODULES, attention_layers
 
-from ..conftest import exhaustive_but, slow_but
+from ..conftest import exhaustive_but
 from ..layers.test_attention import assert_close, numpy_layer, to_5d
 from .conftest import build_aia, build_plain, make_input
 
@@ -31,7 +31,9 @@ LAYERS = dict(
 )
 
 
-@pytest.fixture(params=slow_but(['C2ST', 'CinST', 'STinCplusCinST'], PAPER_MODULES))
+@pytest.fixture(
+    params=exhaustive_but(['C2ST', 'CinST', 'STinCplusCinST'], PAPER_MODULES)
+)
 def module(request):
     return request.param
 

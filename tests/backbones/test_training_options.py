@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aia_mmaction import insert_plugins
 from aia_mmaction.plugins import attention_layers
 
-from ..conftest import slow_but
+from ..conftest import exhaustive_but
 from .conftest import build_aia, build_plain, make_input
 from .test_plugins import CINST, is_aia
 
@@ -108,7 +108,7 @@ def test_init_weights_keeps_the_attention_that_a_checkpoint_has(tmp_path):
             assert torch.equal(value, loaded.get(key, initial[key])), key
 
 
-@pytest.mark.parametrize('name', slow_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
+@pytest.mark.parametrize('name', exhaustive_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
 def test_with_cp(name):
     x = make_input(name)
     grads = []
@@ -266,7 +266,7 @@ def test_max_testing_views():
     torch.testing.assert_close(got, expected)
 
 
-@pytest.mark.parametrize('name', slow_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
+@pytest.mark.parametrize('name', exhaustive_but(['tsm'], ['tsn50', 'tsm', 'r2plus1d']))
 def test_activation_checkpointing_of_mmengine(name):
     """``activation_checkpointing = ['backbone.layer1', ...]`` in a config."""
     model = build_aia(name, norm_eval=False).double().train()

@@ -149,6 +149,7 @@ def results(layer, x):
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason='one core')
 @pytest.mark.parametrize('cls', [CinST, STinC])
+@pytest.mark.exhaustive
 def test_as_many_threads_as_pytorch(cls, threads):
     layer, x = build(cls, 'numba', num_segments=4), torch.randn(8, 6, 5, 7)
     found = []

@@ -306,6 +306,7 @@ def test_float64_is_refused():
         attention.forward(x, *args, False)
 
 
+@pytest.mark.exhaustive
 def test_compiles_for_cuda(tmp_path):
     """The compiler refuses much that the interpreter takes.
 

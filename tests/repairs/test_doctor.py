@@ -230,6 +230,7 @@ def test_runs_where_nothing_is_installed(tmp_path):
         ),
     ],
 )
+@pytest.mark.exhaustive
 def test_broken_mmpretrain(tmp_path, error, reported):
     (tmp_path / 'mmpretrain.py').write_text(f'raise {error}')
     broken = reported != 'Problems: none'

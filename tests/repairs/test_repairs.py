@@ -358,7 +358,7 @@ def test_repairs(tmp_path):
     assert set(BROKEN) <= set(re.split(r'\W+', line.split(MADE)[1]))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize('disable', [['drn'], [n for n in IN_MEMORY if n != 'drn']])
 def test_broken_without_repairs(disable, tmp_path):
     """Without that of DRN, MMAction2 cannot even be imported."""

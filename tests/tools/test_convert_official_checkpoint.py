@@ -21,7 +21,7 @@ from aia_mmaction.conversion import files, official
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from tools import convert_official_checkpoint as tool
 
-from ..conftest import REPO, run, slow_but
+from ..conftest import REPO, exhaustive_but, run
 
 TOOL = REPO / 'tools/convert_official_checkpoint.py'
 
@@ -772,7 +772,8 @@ KEY_ERRORS = {
 
 
 @pytest.mark.parametrize(
-    'case', slow_but(['another project', 'ResNet-34', 'mixed modules'], KEY_ERRORS)
+    'case',
+    exhaustive_but(['another project', 'ResNet-34', 'mixed modules'], KEY_ERRORS),
 )
 def test_wrong_keys(case, tmp_path, monkeypatch, capsys):
     make, options, error = KEY_ERRORS[case]

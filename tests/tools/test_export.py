@@ -18,7 +18,7 @@ from aia_mmaction.plugins import PAPER_MODULES, attention_layers
 from tools import export as tool
 
 from ..backbones.conftest import NETWORKS
-from ..conftest import REPO, needs_fast_paths, samples, scores_of, slow_but
+from ..conftest import REPO, exhaustive_but, needs_fast_paths, samples, scores_of
 
 # Each layer in one block of the network, so that an export is of all four
 EVERY_LAYER = [
@@ -81,7 +81,7 @@ def pixels(name, n=2):
 
 
 @pytest.mark.parametrize('average_clips', ['prob', 'score', None])
-@pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))
+@pytest.mark.parametrize('name', exhaustive_but(['tsm'], SHAPES))
 def test_scores_are_those_of_mmaction2(name, average_clips):
     model, inputs = build(name, average_clips=average_clips), pixels(name)
     data = dict(inputs=list(inputs), data_samples=samples(2))
@@ -94,11 +94,16 @@ def test_scores_are_those_of_mmaction2(name, average_clips):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'name,key',
-    # TSN is TSM without the shift, and the newer exporter of ONNX slow
-    [(n, k) for n in SHAPES for k in FORMATS if (n, k) != ('tsn', 'onnx_dynamo')],
+    'case',
+    exhaustive_but(
+        [*(('tsm', key) for key in FORMATS), ('r2plus1d', 'onnx')],
+        # TSN is TSM without the shift, and the newer exporter of ONNX slow
+        [(n, k) for n in SHAPES for k in FORMATS if (n, k) != ('tsn', 'onnx_dynamo')],
+    ),
+    ids='-'.join,
 )
-def test_every_network_and_format(name, key, tmp_path):
+def test_every_network_and_format(case, tmp_path):
+    name, key = case
     kind = FORMATS[key]
     if key == 'pt2' and not hasattr(torch.export, 'Dim'):
         pytest.skip('torch.export begins later')
@@ -121,7 +126,7 @@ def attention_of(model):
 
 
 @needs_fast_paths
-@pytest.mark.parametrize('plugins', slow_but(['STinCplusCinST'], PAPER_MODULES))
+@pytest.mark.parametrize('plugins', exhaustive_but(['STinCplusCinST'], PAPER_MODULES))
 def test_attention_of_standard_operators(plugins):
     """It computes the same, of any batch, without a layer of ours."""
     model = ScoresOfClips(build('tsm', plugins=plugins))
@@ -185,7 +190,7 @@ def test_in_8_bits(tmp_path):
     assert not found['QLinearSigmoid'] and not found['QGemm']
 
 
-@pytest.mark.parametrize('name', slow_but(['tsm'], SHAPES))
+@pytest.mark.parametrize('name', exhaustive_but(['tsm'], SHAPES))
 def test_folded_norms(name):
     model, inputs = build(name), pixels(name)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -45,7 +45,7 @@ def test_layers_without_openmmlab(tmp_path):
     assert (tmp_path / 'gpu_no_gpu.png').stat().st_size > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @needs_numba
 def test_networks_and_processes(tmp_path):
     config = REPO / 'configs/tsn_r18_cinst_motion-pairs.py'

@@ -87,7 +87,7 @@ def test_complexity_in_pure_python(write, command):
     assert '1x4x3x32x32' in out and '8 layers' in out
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_others_in_pure_python(write, command, motion_pairs):
     write(PURE_PYTHON)
     out = command(export, 'config.py', 'a.pth', 'a.ts')

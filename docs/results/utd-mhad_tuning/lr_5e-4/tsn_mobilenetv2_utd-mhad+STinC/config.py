@@ -39,12 +39,12 @@ log_level = 'INFO'
 log_processor = dict(
     _scope_='mmaction', by_epoch=True, type='LogProcessor', window_size=20
 )
-max_lr = 0.02
+max_lr = 0.0005
 model = dict(
     _scope_='mmaction',
     backbone=dict(
         num_segments=8,
-        plugins=[],
+        plugins='STinC',
         pretrained='data/mobilenet_v2_imagenet.pth',
         type='AIAMobileNetV2',
     ),
@@ -80,13 +80,13 @@ num_classes = 27
 num_segments = 8
 optim_wrapper = dict(
     clip_grad=dict(max_norm=20, norm_type=2),
-    optimizer=dict(lr=0.02, momentum=0.9, type='SGD', weight_decay=0.0001),
+    optimizer=dict(lr=0.0005, type='AdamW', weight_decay=0.01),
 )
 param_scheduler = [
     dict(
         by_epoch=True,
         convert_to_iter_based=True,
-        eta_max=0.02,
+        eta_max=0.0005,
         pct_start=0.3,
         type='OneCycleLR',
     ),
