@@ -140,6 +140,8 @@ def _frames_in_stage(
 
 def _num_channels(host: nn.Module) -> int:
     """Of what comes out of a host."""
+    if isinstance(host, ConvModule):
+        return cast(int, host.out_channels)  # C3D's have no norms
     norms = [m for m in host.modules() if hasattr(m, 'num_features')]
     return cast(int, norms[-1].num_features)
 

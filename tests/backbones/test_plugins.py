@@ -391,7 +391,7 @@ class TestInsertPlugins:
             'Expected a layer with its options',
         ),
         (dict(cfg=dict(type='ParallelAttention')), 'expected the branches'),
-        (dict(cfg=dict(type='ReLU')), 'Expected an attention layer'),
+        (dict(cfg=dict(type='BN2d')), 'BN2d takes num_features'),
         (dict(type='CinST'), 'expected entries like'),
         (dict(cfg='CinST'), 'expected cfg to be a dict'),
     ],
