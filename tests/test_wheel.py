@@ -29,6 +29,8 @@ DATA = {
     'EGTEA Gaze+': 'data/egtea/',
     'Kinetics-400': 'data/kinetics400/',
     'Motion pairs': 'data/motion_pairs/',
+    'UTD-MHAD': 'data/utd-mhad/',
+    'J-HMDB': 'data/jhmdb/',
 }
 CONFIGS = sorted(p.stem for p in (REPO / 'configs').glob('*.py'))
 
@@ -187,9 +189,11 @@ def test_metafile():
     for model in meta['Models']:
         assert model['Config'] == f'configs/{model["Name"]}.py'
         cfg = read_config(f'{model["Name"]}.py')
-        network, depth = model['Metadata']['Architecture'].split(' ResNet-')
-        assert cfg.model.backbone.depth == int(depth)
-        assert (cfg.model.backbone.type == 'AIAResNetTSM') == (network == 'TSM')
+        network, backbone = model['Metadata']['Architecture'].split(' ')
+        kind, _, depth = backbone.partition('-')
+        assert kind in cfg.model.backbone.type
+        assert cfg.model.backbone.get('depth', '') == (depth and int(depth))
+        assert cfg.model.backbone.type.endswith('TSM') == (network == 'TSM')
         frames = cfg.model.backbone.get('num_segments', 8)
         assert model['Metadata']['Frames'] == frames
         folder = DATA[model['Metadata']['Training Data'].split(' split')[0]]
