@@ -38,7 +38,7 @@ class Model(NamedTuple):
     def name(self) -> str:
         """How reports and folders call it."""
         stem = self.config.stem
-        return stem if self.module in (None, PLAIN) else f'{stem}+{self.module}'
+        return stem if self.module is None else f'{stem}+{self.module}'
 
     def read(self, cfg_options: Dict[str, Any]) -> Config:
         """The whole config, with options as of ``--cfg-options``."""

@@ -152,17 +152,13 @@ def _results(study: Study, costs: Mapping[str, Any]) -> str:
             f' Reversed pairs are classes that are each other played backwards: '
             f'{names}; they have {of_pairs} of the videos.'
         )
+    baselines = ', '.join(sorted(set(study.baselines.values())))
     text += (
-        ' Parameters, multiply-adds and time are compared with '
-        f'{_listed(sorted(set(study.baselines.values())))}. Multiply-adds are those of '
-        'convolutions, linear layers and norms, as MMEngine counts them; the products '
+        f' Parameters, multiply-adds and time are compared with {baselines}. '
+        'Multiply-adds are those of convolutions, linear layers and norms, as MMEngine counts them; the products '
         'of maps in a non-local block are not among them.'
     )
     return f'{text}\n\n{table(header, rows)}'
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ', '.join(names) if len(names) > 1 else names[0]
 
 
 def _pooled(runs: Sequence[Record]) -> Tuple[np.ndarray, np.ndarray]:
