@@ -155,8 +155,8 @@ def _results(study: Study, costs: Mapping[str, Any]) -> str:
     baselines = ', '.join(sorted(set(study.baselines.values())))
     text += (
         f' Parameters, multiply-adds and time are compared with {baselines}. '
-        'Multiply-adds are those of convolutions, linear layers and norms, as MMEngine counts them; the products '
-        'of maps in a non-local block are not among them.'
+        'Multiply-adds are those of convolutions, linear layers and norms, as MMEngine '
+        'counts them; the products of maps in a non-local block are not among them.'
     )
     return f'{text}\n\n{table(header, rows)}'
 
