@@ -62,7 +62,7 @@ if not _imported_for_the_doctor():
         FlipByLabelName,
         ReverseFrames,
     )
-    from .hooks import ChannelsLastHook
+    from .hooks import ChannelsLastHook, GateMonitorHook
     from .layers import (
         ChannelContext,
         CinST,
@@ -73,6 +73,7 @@ if not _imported_for_the_doctor():
     )
     from .necks import AIANeck
     from .ops import impl
+    from .optimizers import AIAOptimWrapperConstructor
     from .plugins import insert_plugins
     from .recognizers import AIARecognizer2D
     from .utils.moved import know_old_names, moved_name
@@ -86,6 +87,7 @@ if not _imported_for_the_doctor():
         'AIAMobileNetV2TSM',
         'AIAMobileOneTSM',
         'AIANeck',
+        'AIAOptimWrapperConstructor',
         'AIARecognizer2D',
         'AIAResNet',
         'AIAResNet2Plus1d',
@@ -101,6 +103,7 @@ if not _imported_for_the_doctor():
         'ChannelsLastHook',
         'CinST',
         'FlipByLabelName',
+        'GateMonitorHook',
         'BenchmarkRawframeDataset',
         'BenchmarkVideoDataset',
         'ParallelAttention',

@@ -35,6 +35,7 @@ from aia_mmaction.visualization import (
     step_images,
     write_gif,
     write_mp4,
+    write_png,
 )
 from aia_mmaction.visualization.gates import COMBINATIONS
 from aia_mmaction.visualization.video import InputError, Network, gate_panels
@@ -92,7 +93,7 @@ def parse_args():
 def draw(args):
     labels = list_from_file(args.labels, encoding='utf-8-sig') if args.labels else None
     where = args.video, args.device, args.cfg_options
-    network = Network(args.config, args.checkpoint, *where)
+    network = Network.load(args.config, args.checkpoint, *where)
     frames, rows = gate_panels(network, args.stages, args.combine)
     title = f'{args.video.name}: {network.prediction(labels)}'
     print(title)
@@ -106,14 +107,14 @@ def draw(args):
     written = [sheet, gif, mp4]
     input_panel = Panel('input', frames)
     panels = [panel for row in rows for panel in row]
-    contact_sheet(sheet, [input_panel, *panels], title)
+    write_png(sheet, contact_sheet([input_panel, *panels], title))
     images = list(step_images([[input_panel, *row] for row in rows], title))
     write_gif(gif, images, args.fps)
     write_mp4(mp4, images, args.fps)
 
     target = args.target_layer or network.target_layer()
     if args.plain:
-        plain = Network(*args.plain, *where)
+        plain = Network.load(*args.plain, *where)
         plain.predict()
         title = '\n'.join(
             [
@@ -123,15 +124,12 @@ def draw(args):
             ]
         )
         written.append(compared)
-        contact_sheet(
-            compared,
-            [
-                input_panel,
-                Panel('plain', plain.grad_cam(target)),
-                Panel('AIA', network.grad_cam(target)),
-            ],
-            title,
-        )
+        panels = [
+            input_panel,
+            Panel('plain', plain.grad_cam(target)),
+            Panel('AIA', network.grad_cam(target)),
+        ]
+        write_png(compared, contact_sheet(panels, title))
     print('wrote', *written)
     use_frames = ['--use-frames'] if args.video.is_dir() else []
     vis_cam = as_command(

@@ -9,6 +9,7 @@ from .attention import (
 )
 from .context_gate import ContextGate
 from .parallel import ParallelAttention, build_layer, parameters_of
+from .recording import attention_modules, measure_gates, recorded_gates
 from .timm_attention import TimmAttention
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     'SpatioTemporalContext',
     'STinC',
     'TimmAttention',
+    'attention_modules',
     'build_layer',
+    'measure_gates',
     'parameters_of',
+    'recorded_gates',
 ]

@@ -1,7 +1,7 @@
 """Pictures of what the attention does."""
 
-from .figures import Panel, contact_sheet, step_images, write_gif, write_mp4
-from .gates import GateMap, gate_maps, layers_by_stage, recorded_gates
+from .figures import Panel, contact_sheet, step_images, write_gif, write_mp4, write_png
+from .gates import GateMap, gate_maps, layers_by_stage
 
 __all__ = [
     'GateMap',
@@ -9,8 +9,8 @@ __all__ = [
     'contact_sheet',
     'gate_maps',
     'layers_by_stage',
-    'recorded_gates',
     'step_images',
     'write_gif',
     'write_mp4',
+    'write_png',
 ]

@@ -38,16 +38,18 @@ class Panel(NamedTuple):
 
 
 def contact_sheet(
-    path: Path, panels: Sequence[Panel], title: str, max_columns: int = 8
-) -> None:
-    """Write a PNG with a row per panel and a column per frame.
+    panels: Sequence[Panel], title: str, max_columns: int = 8
+) -> np.ndarray:
+    """Draw a row per panel and a column per frame.
 
     Args:
-        path (Path): Where to.
         panels (Sequence[Panel]): The rows.
         title (str): The line above.
         max_columns (int): Of longer clips as many frames are shown, evenly
             spaced. Defaults to 8.
+
+    Returns:
+        np.ndarray: ``[H, W, 3]``, uint8, RGB.
     """
     columns = min(max_columns, *(len(panel.frames) for panel in panels))
     figure, axes = _grid(len(panels), columns, panels[0].frames, title)
@@ -59,8 +61,7 @@ def contact_sheet(
         for cell, step in zip(row, shown.astype(int)):
             _draw(cell, panel, step)
             cell.set_xlabel(f'{step + 1}', fontsize=8, labelpad=1)
-    with draft_of(path) as draft:
-        figure.savefig(draft, dpi=100)
+    return _pixels(figure)
 
 
 def step_images(rows: Sequence[Sequence[Panel]], title: str) -> Iterator[np.ndarray]:
@@ -84,10 +85,15 @@ def step_images(rows: Sequence[Sequence[Panel]], title: str) -> Iterator[np.ndar
                 cell.set_title(panel.label(), fontsize=9)
             for cell in cells[len(row) :]:
                 cell.set_axis_off()
-        figure.canvas.draw()
-        image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        image = _pixels(figure)
         height, width = (size // 2 * 2 for size in image.shape[:2])
-        yield image[:height, :width].copy()
+        yield image[:height, :width]
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an ``[H, W, 3]`` RGB picture."""
+    with draft_of(path) as draft:
+        Image.fromarray(image).save(draft)
 
 
 def write_gif(path: Path, images: List[np.ndarray], fps: float) -> None:
@@ -121,6 +127,11 @@ def write_mp4(path: Path, images: List[np.ndarray], fps: float) -> None:
         for image in images:
             writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         writer.release()
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    figure.canvas.draw()
+    return np.array(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
 
 
 def _grid(rows: int, columns: int, frames: np.ndarray, title: str) -> tuple:

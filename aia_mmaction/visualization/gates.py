@@ -1,12 +1,10 @@
 """The gates of a network, as maps over the frames of a clip."""
 
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 from torch import Tensor, nn
 
-from aia_mmaction.layers import ContextAttention
-from aia_mmaction.ops import impl
+from aia_mmaction.layers import ContextAttention, attention_modules
 from aia_mmaction.plugins import attention_layers
 from aia_mmaction.plugins.stages import find_pathways, find_stages
 
@@ -42,42 +40,13 @@ def layers_by_stage(model: nn.Module) -> Dict[str, List[ContextAttention]]:
         for pathway, network in find_pathways(backbone).items():
             for number, blocks in enumerate(find_stages(network), 1):
                 for block in blocks:
-                    layers = [m for host in block for m in _attention(host)]
+                    layers = [m for host in block for m in attention_modules(host)]
                     if layers:
                         stages[f'{pathway} {number}'.strip()] = layers
-    neck = _attention(getattr(model, 'neck', None) or nn.Module())
+    neck = attention_modules(getattr(model, 'neck', None) or nn.Module())
     if neck:
         stages['neck'] = neck
     return stages
-
-
-@contextmanager
-def recorded_gates(model: nn.Module) -> Iterator[Dict[nn.Module, Dict[str, Tensor]]]:
-    """Record what the gates are while the block lasts.
-
-    The layers take the reference path meanwhile, the only one that has every
-    gate as a tensor.
-
-    Yields:
-        dict[nn.Module, dict[str, Tensor]]: By layer and axis, of the last
-        forward pass: ``[N, C, T, H, W]`` with size 1 at the axis.
-    """
-    gates: Dict[nn.Module, Dict[str, Tensor]] = {}
-    hooks = []
-    for layer in _attention(model):
-        recorded = gates[layer] = {}
-        for gate in layer.children():
-
-            def record(gate, args, output, recorded=recorded):
-                recorded[gate.axis] = output.detach()
-
-            hooks.append(gate.register_forward_hook(record))
-    try:
-        with impl('reference'):
-            yield gates
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def gate_maps(
@@ -87,7 +56,7 @@ def gate_maps(
 
     Args:
         layer (ContextAttention): The layer.
-        gates (dict[str, Tensor]): What :func:`recorded_gates` has of it.
+        gates (dict[str, Tensor]): What ``recorded_gates`` has of it.
         combine (str): What the gates of T, H and W are made into, before the
             mean over the channels is taken: their ``'product'``, which is
             large where all three are, or their ``'mean'``, which is what the
@@ -107,7 +76,3 @@ def gate_maps(
         title = 'T·H·W gates' if combine == 'product' else 'T+H+W gates / 3'
         maps.append(GateMap(f'{name}\n{title}', combined.mean(1)))
     return maps
-
-
-def _attention(module: nn.Module) -> List[ContextAttention]:
-    return [m for m in module.modules() if isinstance(m, ContextAttention)]

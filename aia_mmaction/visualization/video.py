@@ -16,11 +16,12 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from aia_mmaction.datasets.example import find_dataset
+from aia_mmaction.layers import recorded_gates
 from aia_mmaction.plugins.stages import find_pathways, find_stages
 from aia_mmaction.utils.config import type_name
 
 from .figures import Panel
-from .gates import gate_maps, layers_by_stage, recorded_gates
+from .gates import gate_maps, layers_by_stage
 
 
 class InputError(ValueError):
@@ -31,33 +32,49 @@ class Network:
     """A recognizer and what it is given of one video.
 
     Args:
-        config (str): Path of the config.
-        checkpoint (str): Path of the weights.
-        video (Path): A video, or a folder of frames where the config reads
-            frames.
-        device (str): Where it runs. Defaults to ``'cpu'``.
-        cfg_options (dict, optional): Changes of the config. Defaults to None.
-
-    Raises:
-        InputError: If the config does not read pictures, or the video is
-            not what it reads.
+        model (BaseRecognizer): In evaluation mode.
+        data (dict): A batch of one video, of a pipeline.
+        pipeline (Sequence[dict]): Its config.
     """
 
     def __init__(
-        self,
+        self, model: Any, data: Dict[str, Any], pipeline: Sequence[Dict[str, Any]]
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.pipeline = pipeline
+        self.scores: Optional[Tensor] = None
+
+    @classmethod
+    def load(
+        cls,
         config: str,
         checkpoint: str,
         video: Path,
         device: str = 'cpu',
         cfg_options: Optional[Dict[str, Any]] = None,
-    ) -> None:
-        self.cfg = Config.fromfile(config)
-        self.cfg.merge_from_dict(cfg_options or {})
-        init_default_scope(self.cfg.get('default_scope', 'mmaction'))
-        sample = read_video(video, self.cfg)
-        self.data = pseudo_collate([Compose(self.cfg.test_pipeline)(sample)])
-        self.model = init_recognizer(self.cfg, checkpoint, device=device)
-        self.scores: Optional[Tensor] = None
+    ) -> 'Network':
+        """Read a config, a checkpoint, and a video by the test pipeline.
+
+        Args:
+            config (str): Path of the config.
+            checkpoint (str): Path of the weights.
+            video (Path): A video, or a folder of frames where the config reads
+                frames.
+            device (str): Where it runs. Defaults to ``'cpu'``.
+            cfg_options (dict, optional): Changes of the config. Defaults to None.
+
+        Raises:
+            InputError: If the config does not read pictures, or the video is
+                not what it reads.
+        """
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict(cfg_options or {})
+        init_default_scope(cfg.get('default_scope', 'mmaction'))
+        sample = read_video(video, cfg)
+        data = pseudo_collate([Compose(cfg.test_pipeline)(sample)])
+        model = init_recognizer(cfg, checkpoint, device=device)
+        return cls(model, data, cfg.test_pipeline)
 
     def predict(self) -> None:
         """Compute the scores, the mean of all views'."""
@@ -72,7 +89,7 @@ class Network:
             return images
         sampler = next(
             t
-            for t in self.cfg.test_pipeline
+            for t in self.pipeline
             if 'num_clips' in t or 'SampleFrames' in type_name(t)
         )
         return images.reshape(-1, sampler.get('num_clips', 1), *images.shape[-3:])
@@ -182,8 +199,8 @@ def gate_panels(
     stages = layers_by_stage(network.model)
     if not stages:
         raise InputError(
-            f'{network.cfg.filename}: expected a network with attention, '
-            'got one without. Set plugins of its backbone.'
+            'expected a network with attention, got one without. Set plugins of '
+            'its backbone.'
         )
     unknown = set(chosen or ()) - set(stages)
     if unknown:

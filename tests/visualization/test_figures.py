@@ -9,6 +9,7 @@ from aia_mmaction.visualization import (
     step_images,
     write_gif,
     write_mp4,
+    write_png,
 )
 
 FRAMES = np.full((5, 30, 40, 3), 128, np.uint8)
@@ -29,12 +30,12 @@ def redness(image):
 
 
 def test_contact_sheet_has_a_cell_per_frame(tmp_path):
-    path = tmp_path / 'sheet.png'
-    contact_sheet(path, [Panel('input', FRAMES)], 'title')
-    narrow = image_of(path).shape
-    contact_sheet(path, [Panel('a', FRAMES)] * 3, 'title', max_columns=2)
-    height, width, _ = image_of(path).shape
+    narrow = contact_sheet([Panel('input', FRAMES)], 'title').shape
+    sheet = contact_sheet([Panel('a', FRAMES)] * 3, 'title', max_columns=2)
+    height, width, _ = sheet.shape
     assert height > 2 * narrow[0] and width < narrow[1]
+    path = tmp_path / 'sheet.png'
+    write_png(path, sheet)
     grey = (image_of(path) == 128).all(-1).mean()
     assert grey > 0.4  # the frames are drawn
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 
-from aia_mmaction.visualization import gate_maps, layers_by_stage, recorded_gates
+from aia_mmaction.layers import recorded_gates
+from aia_mmaction.visualization import gate_maps, layers_by_stage
 
 
 def build(name, impl='auto', **kwargs):

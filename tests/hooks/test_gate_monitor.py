@@ -1,0 +1,161 @@
+"""GateMonitorHook, in runs of MMEngine's runner."""
+
+import copy
+import json
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+
+from aia_mmaction import CinST, STinC
+
+LAYERS = {'CinST': CinST, 'STinC': STinC, 'none': lambda **kwargs: nn.Identity()}
+
+
+class Network(BaseModel):
+    """Two layers, and a loss that asks something of them."""
+
+    def __init__(self, kind, init, calls_layers):
+        super().__init__()
+        self.calls_layers = calls_layers
+        build = LAYERS[kind]
+        self.first, self.second = (build(num_segments=4, init=init) for _ in range(2))
+        self.fc = nn.Linear(3, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        x = inputs.flatten(0, 1)
+        if self.calls_layers:
+            x = self.second(self.first(x))
+        out = self.fc(x.mean((2, 3)))
+        return dict(loss=out.square().mean()) if mode == 'loss' else out
+
+
+def train(
+    folder,
+    hooks,
+    kind='CinST',
+    init='paper',
+    calls_layers=True,
+    iterations=6,
+    lr=0.1,
+    compile=False,
+    **optim_wrapper,
+):
+    torch.manual_seed(0)
+    clips = [dict(inputs=clip) for clip in torch.randn(8, 4, 3, 5, 6)]
+    runner = Runner(
+        Network(kind, init, calls_layers),
+        str(folder),
+        train_dataloader=torch.utils.data.DataLoader(clips, batch_size=2),
+        train_cfg=dict(by_epoch=False, max_iters=iterations),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr), **optim_wrapper),
+        custom_hooks=hooks,
+        default_scope='mmaction',
+        randomness=dict(seed=0),
+        cfg=dict(compile=compile),
+        experiment_name=f'{folder.name}{folder.parent.name}',
+    )
+    runner.train()
+    return runner
+
+
+def monitor(**kwargs):
+    return [dict(type='GateMonitorHook', picture_interval=0, **kwargs)]
+
+
+def scalars(folder):
+    (path,) = folder.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [row for row in rows if any(key.startswith('gates/') for key in row)]
+
+
+def log_of(folder):
+    (path,) = folder.glob('*/*.log')
+    return path.read_text()
+
+
+@pytest.mark.parametrize('kind', ['CinST', 'STinC'])
+def test_numbers_are_those_of_the_training_batch(tmp_path, kind):
+    runner = train(tmp_path, monitor(interval=1), kind, iterations=1, lr=0)
+    # Again, by hand: nothing has learned, and the batch's statistics are used.
+    model = copy.deepcopy(runner.model).train()
+    batch = next(iter(runner.train_dataloader))
+    seen = {}
+    layer = model.second
+    for gate in layer.children():
+        gate.register_forward_hook(lambda g, args, out: seen.update({g.axis: out}))
+    layer.impl = model.first.impl = 'reference'
+    model.zero_grad()
+    model(batch['inputs'], mode='loss')['loss'].backward()
+    (row,) = scalars(tmp_path)
+    for axis, values in seen.items():
+        gate = getattr(layer, f'gate_{axis.lower()}')
+        gradients = torch.cat([p.grad.flatten() for p in gate.parameters()])
+        near = ((values < 0.01) | (values > 0.99)).float().mean()
+        expected = dict(
+            mean=values.mean(),
+            spread=values.std(),
+            saturated=near,
+            gradient=gradients.norm(),
+        )
+        for field, value in expected.items():
+            got = row[f'gates/second/{axis}/{field}']
+            assert got == pytest.approx(float(value), rel=1e-4), (axis, field)
+    assert len(row) == 2 * 4 * 4 + 1  # layers, gates, numbers; and the step
+
+
+def test_training_is_the_same_with_it(tmp_path):
+    plain = train(tmp_path / 'plain', [])
+    seen = train(tmp_path / 'seen', monitor(interval=2))
+    for key, tensor in plain.model.state_dict().items():
+        assert torch.equal(tensor, seen.model.state_dict()[key]), key
+    assert [row['step'] for row in scalars(tmp_path / 'seen')] == [2, 4, 6]
+    assert log_of(tmp_path / 'seen').count('Gates at iteration') == 3
+
+
+def test_gradients_are_those_before_the_loss_is_scaled(tmp_path):
+    rows = []
+    for name, more in (
+        ('float', {}),
+        (
+            'scaled',
+            dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1024.0),
+        ),
+    ):
+        train(tmp_path / name, monitor(interval=1), iterations=1, **more)
+        rows += scalars(tmp_path / name)
+    key = 'gates/first/T/gradient'
+    assert rows[1][key] == pytest.approx(rows[0][key], rel=0.1)
+
+
+def test_warns_once_of_gates_that_stay_dead(tmp_path):
+    train(tmp_path, monitor(interval=1), init='identity', iterations=6, lr=0)
+    text = log_of(tmp_path)
+    assert text.count('WARNING - GateMonitorHook') == 1
+    # The inner gates start as in the paper.
+    assert 'got 6 of 8 that did not in 3 measurements: first/T dead' in text
+
+
+def test_does_not_warn_of_gates_that_learn(tmp_path):
+    train(tmp_path, monitor(interval=1))
+    assert 'WARNING - GateMonitorHook' not in log_of(tmp_path)
+
+
+def test_says_that_there_is_nothing_to_see(tmp_path):
+    train(tmp_path, monitor(interval=1), 'none')
+    assert log_of(tmp_path).count('expected a network with layers of attention') == 1
+
+
+def test_says_that_no_layer_is_called(tmp_path):
+    train(tmp_path, monitor(interval=1), calls_layers=False)
+    assert log_of(tmp_path).count('expected layers of attention that are called') == 1
+
+
+@pytest.mark.exhaustive
+def test_compiled_networks_are_measured_too(tmp_path):
+    train(tmp_path / 'plain', monitor(interval=2))
+    train(tmp_path / 'compiled', monitor(interval=2), compile=dict(backend='eager'))
+    plain, compiled = (scalars(tmp_path / name) for name in ('plain', 'compiled'))
+    assert [pytest.approx(row, rel=1e-4) for row in plain] == compiled
