@@ -2,7 +2,7 @@
 _base_ = [
     '_base_/models/tsm_mobilenetv2.py',
     '_base_/datasets/jhmdb.py',
-    '_base_/schedules/adamw_onecycle_12e.py',
+    '_base_/schedules/adamw_12e.py',
     '_base_/default_runtime.py',
 ]
 

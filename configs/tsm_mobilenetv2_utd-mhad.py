@@ -2,7 +2,7 @@
 _base_ = [
     '_base_/models/tsm_mobilenetv2.py',
     '_base_/datasets/utd_mhad.py',
-    '_base_/schedules/adamw_onecycle_12e.py',
+    '_base_/schedules/adamw_12e.py',
     '_base_/default_runtime.py',
 ]
 

@@ -8,6 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from .labels import check_labels
+from .learning_rate import lost_multiplier
 from .num_segments import wrong_batch, wrong_num_segments
 from .variables import unused_variables
 
@@ -21,8 +22,9 @@ class CheckConfigHook(Hook):
 
     Raises:
         ValueError: If a label of a dataset is beyond ``num_classes`` of the
-            head, or the frames per clip of attention, head and pipelines
-            (``num_segments``) are not one number.
+            head, the frames per clip of attention, head and pipelines
+            (``num_segments``) are not one number, or the schedule undoes the
+            attention's own learning rate.
     """
 
     priority = 'VERY_HIGH'  # before hooks that write
@@ -34,6 +36,9 @@ class CheckConfigHook(Hook):
         """Check training and validation, and warn of what will stop testing."""
         self._warn_of_variables(runner)
         self._check(runner, 'train', 'val')
+        wrong = lost_multiplier(runner.cfg)
+        if wrong:
+            raise ValueError(wrong)
         # Plain TSN is often tested with more frames than it is trained with.
         wrong = wrong_num_segments(_model(runner), runner.cfg, ['test'])
         if wrong:
