@@ -21,8 +21,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from aia_mmaction.evaluation.comparison import METRICS, compare, with_interval
+from aia_mmaction.evaluation.comparison import compare
 from aia_mmaction.evaluation.dumps import DumpError, combine, load_dump
+from aia_mmaction.evaluation.tables import accuracy_table
 
 
 def parse_args():
@@ -50,12 +51,6 @@ def parse_args():
         help='most helped and most hurt to print. Default: 5',
     )
     return parser.parse_args()
-
-
-def measured(metric, scores, labels):
-    """``value [low, high]`` in percent."""
-    value, low, high = (100 * x for x in with_interval(metric, scores, labels))
-    return f'{value:.1f} [{low:.1f}, {high:.1f}]'
 
 
 def print_difference(found, names, count):
@@ -101,13 +96,7 @@ def evaluate(args):
         others = [load_dump(path) for path in args.against]
         against = combine([mean, *others], [0, *(1 for _ in others)])
         dumps['against'] = against
-    table = Table('', *METRICS, box=box.MARKDOWN)
-    for name, dump in dumps.items():
-        scores, labels = dump.scores.numpy(), dump.labels.numpy()
-        table.add_row(
-            name, *(measured(metric, scores, labels) for metric in METRICS.values())
-        )
-    Console(width=200).print(table, end='')
+    Console(width=200).print(accuracy_table(dumps), end='')
     if args.against:
         found = compare(
             mean.scores.argmax(1).numpy(),

@@ -1,6 +1,6 @@
 r"""Write a leaderboard's file from what `mim test --dump` wrote.
 
-- sthv1: `id;label text` per line
+- sthv1, jester: `id;label text` per line
 - sthv2: `id;p1;p2;p3;p4;p5`, the five most probable classes
 - epic: the JSON of EPIC-Kitchens' action recognition, from one model for verbs
   and one for nouns; an action is as probable as its verb times its noun
@@ -26,11 +26,7 @@ from mmengine.fileio import list_from_file
 
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from aia_mmaction.evaluation.dumps import DumpError, combine, in_order_of, load_dump
-from aia_mmaction.evaluation.submission import (
-    epic_kitchens,
-    something_v1,
-    something_v2,
-)
+from aia_mmaction.evaluation.submission import submission
 from aia_mmaction.utils.files import write_text
 
 
@@ -50,14 +46,14 @@ def parse_args():
     common.add_argument(
         '--weights', type=float, nargs='+', help='of the dumps. Default: all the same'
     )
-    for name in ('sthv1', 'sthv2'):
+    for name in ('sthv1', 'sthv2', 'jester'):
         something = subparsers.add_parser(name, parents=[common])
         something.add_argument('dumps', type=Path, nargs='+')
-        if name == 'sthv1':
+        if name != 'sthv2':
             something.add_argument(
                 '--labels',
                 type=Path,
-                default=SHIPPED / 'sthv1.txt',
+                default=SHIPPED / f'{name}.txt',
                 help='names of the classes in the order of their numbers; for '
                 'lists of prepare.py --label-order sorted, their labels.txt. '
                 "Default: MMAction2's order",
@@ -73,15 +69,16 @@ def predict(dumps, args):
     return combine([in_order_of(args.list, load_dump(p)) for p in dumps], args.weights)
 
 
-def submission(args):
+def text_of(args):
     if args.leaderboard == 'epic':
-        return epic_kitchens(predict(args.verbs, args), predict(args.nouns, args))
-    predictions = predict(args.dumps, args)
+        both = [predict(args.verbs, args), predict(args.nouns, args)]
+        return submission('epic', both)
+    predictions = [predict(args.dumps, args)]
     if args.leaderboard == 'sthv2':
-        return something_v2(predictions)
+        return submission('sthv2', predictions)
     labels = list_from_file(args.labels, encoding='utf-8-sig')
     try:
-        return something_v1(predictions, labels)
+        return submission(args.leaderboard, predictions, labels)
     except DumpError as error:
         raise DumpError(f'{args.labels}: {error}') from error
 
@@ -89,7 +86,7 @@ def submission(args):
 def main():
     args = parse_args()
     try:
-        write_text(args.out, submission(args))
+        write_text(args.out, text_of(args))
     except (DumpError, OSError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
     print(f'wrote {args.out}')

@@ -27,13 +27,16 @@ def with_interval(
         labels (np.ndarray): ``[N]``.
 
     Returns:
-        tuple[float, float, float]: The value, and the ends of the interval.
+        tuple[float, float, float]: The value, and the ends of the interval, NaN
+        where there is only one video.
     """
 
     def of(rows: np.ndarray) -> float:
         return metric(scores[rows], labels[rows])
 
     rows = np.arange(len(labels))
+    if len(rows) == 1:
+        return of(rows), float('nan'), float('nan')
     interval = bootstrap(
         (rows,),
         of,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aia_mmaction.datasets.list_file import ListFileError, read_list
+from aia_mmaction.utils.files import draft_of
 
 
 class DumpError(ValueError):
@@ -76,6 +77,24 @@ def load_dump(path: Path) -> Predictions:
         _probabilities(path, torch.stack(scores)),
         None if min(labels) < 0 else torch.tensor(labels),
     )
+
+
+def save_dump(path: Path, predictions: Predictions) -> None:
+    """Write predictions as ``mim test --dump`` does."""
+    labels = predictions.labels
+    samples = [
+        dict(
+            filename=name,
+            # clones, since pickle would take the whole tensor for each row
+            pred_score=predictions.scores[i].float().clone(),
+            gt_label=torch.tensor([-1])
+            if labels is None
+            else labels[i : i + 1].clone(),
+        )
+        for i, name in enumerate(predictions.names)
+    ]
+    with draft_of(path) as draft:
+        draft.write_bytes(pickle.dumps(samples))
 
 
 def in_order_of(list_file: Path, predictions: Predictions) -> Predictions:

@@ -2,15 +2,130 @@
 
 import json
 from pathlib import PurePosixPath
-from typing import List, Sequence
+from typing import List, NamedTuple, Sequence, Tuple
 
 from .dumps import DumpError, Predictions
 
 ACTIONS = 100  # that EPIC-Kitchens takes of a video
+PROBABLE = 5  # that Something-Something V2 takes
+
+
+class Leaderboard(NamedTuple):
+    """What a server takes."""
+
+    num_classes: Tuple[int, ...]  # of EPIC-Kitchens: verbs, nouns
+    file_name: str
+
+
+LEADERBOARDS = dict(
+    sthv1=Leaderboard((174,), 'submission.csv'),
+    sthv2=Leaderboard((174,), 'submission.csv'),
+    jester=Leaderboard((27,), 'submission.csv'),
+    epic=Leaderboard((97, 300), 'submission.json'),
+)
+
+
+def submission(
+    leaderboard: str, predictions: Sequence[Predictions], labels: Sequence[str] = ()
+) -> str:
+    """The text of a leaderboard's file.
+
+    Args:
+        leaderboard (str): Of :data:`LEADERBOARDS`.
+        predictions (Sequence[Predictions]): Of the official test list; of
+            EPIC-Kitchens those of verbs and of nouns.
+        labels (Sequence[str]): The names of the classes, by their numbers, where
+            the file has names.
+
+    Raises:
+        DumpError: If there are not as many names as classes.
+    """
+    if leaderboard == 'epic':
+        verbs, nouns = predictions
+        return epic_kitchens(verbs, nouns)
+    (only,) = predictions
+    return something_v2(only) if leaderboard == 'sthv2' else something_v1(only, labels)
+
+
+def check_classes(leaderboard: str, predictions: Sequence[Predictions]) -> None:
+    """Compare the number of classes with that of a leaderboard.
+
+    Args:
+        leaderboard (str): Of :data:`LEADERBOARDS`.
+        predictions (Sequence[Predictions]): As of :func:`submission`.
+
+    Raises:
+        DumpError: If it is another.
+    """
+    for of_one, expected in zip(predictions, LEADERBOARDS[leaderboard].num_classes):
+        if of_one.scores.shape[1] != expected:
+            raise DumpError(
+                f'{leaderboard}: expected models of {expected} classes, got '
+                f'{of_one.scores.shape[1]}. Choose the configs of this dataset.'
+            )
+
+
+def check_submission(
+    leaderboard: str, text: str, names: Sequence[str], labels: Sequence[str] = ()
+) -> None:
+    """Read a leaderboard's file as the server does.
+
+    Args:
+        leaderboard (str): Of :data:`LEADERBOARDS`.
+        text (str): What the file has.
+        names (Sequence[str]): The videos of the official test list.
+        labels (Sequence[str]): The names of the classes, where the file has names.
+
+    Raises:
+        DumpError: If the server would refuse it.
+    """
+    if leaderboard == 'epic':
+        found = _check_epic(text)
+    else:
+        rows = [line.split(';') for line in text.splitlines()]
+        found = [row[0] for row in rows]
+        for row in rows:
+            if leaderboard == 'sthv2':
+                _check_classes(row[1:], leaderboard)
+            elif len(row) != 2 or row[1] not in labels:
+                raise DumpError(
+                    f'{leaderboard}: expected lines of "id;name of a class", got '
+                    f'{";".join(row)!r}.'
+                )
+    expected = _videos(names)
+    if sorted(found) != sorted(expected) or len(set(found)) != len(found):
+        raise DumpError(
+            f'{leaderboard}: expected each of {len(expected)} videos once, got '
+            f'{len(found)} lines of {len(set(found))} videos.'
+        )
+
+
+def _check_classes(cells: Sequence[str], leaderboard: str) -> None:
+    (num_classes,) = LEADERBOARDS[leaderboard].num_classes
+    valid = {str(k) for k in range(num_classes)}
+    if len(cells) != PROBABLE or len(set(cells)) != PROBABLE or not valid >= set(cells):
+        raise DumpError(
+            f'{leaderboard}: expected {PROBABLE} different classes from 0 to '
+            f'{num_classes - 1} of each video, got {";".join(cells)!r}.'
+        )
+
+
+def _check_epic(text: str) -> List[str]:
+    results = json.loads(text)['results']
+    verbs, nouns = LEADERBOARDS['epic'].num_classes
+    for video, scores in results.items():
+        found = {kind: len(scores[kind]) for kind in ('verb', 'noun', 'action')}
+        expected = dict(verb=verbs, noun=nouns, action=ACTIONS)
+        if found != expected:
+            raise DumpError(
+                f'epic: expected {expected} scores of each video, got {found} of '
+                f'{video}.'
+            )
+    return list(results)
 
 
 def something_v1(predictions: Predictions, labels: Sequence[str]) -> str:
-    """Something-Something V1: ``id;label text`` per line.
+    """Something-Something V1 and Jester: ``id;label text`` per line.
 
     Args:
         predictions (Predictions): Of the official test list.
@@ -26,7 +141,7 @@ def something_v1(predictions: Predictions, labels: Sequence[str]) -> str:
         )
     best = predictions.scores.argmax(1).tolist()
     return ''.join(
-        f'{video};{labels[k]}\n' for video, k in zip(_videos(predictions), best)
+        f'{video};{labels[k]}\n' for video, k in zip(_videos(predictions.names), best)
     )
 
 
@@ -37,10 +152,10 @@ def something_v2(predictions: Predictions) -> str:
         predictions (Predictions): Of the official test list.
     """
     scores = predictions.scores
-    best = scores.topk(min(5, scores.shape[1])).indices.tolist()
+    best = scores.topk(min(PROBABLE, scores.shape[1])).indices.tolist()
     return ''.join(
         f'{video};{";".join(map(str, k))}\n'
-        for video, k in zip(_videos(predictions), best)
+        for video, k in zip(_videos(predictions.names), best)
     )
 
 
@@ -54,7 +169,7 @@ def epic_kitchens(verbs: Predictions, nouns: Predictions) -> str:
         nouns (Predictions): The same for nouns.
     """
     results = {}
-    for video, verb, noun in zip(_videos(verbs), verbs.scores, nouns.scores):
+    for video, verb, noun in zip(_videos(verbs.names), verbs.scores, nouns.scores):
         # [verbs, nouns]
         actions = verb[:, None] * noun
         best = actions.flatten().topk(min(ACTIONS, actions.numel()))
@@ -72,5 +187,5 @@ def epic_kitchens(verbs: Predictions, nouns: Predictions) -> str:
     return json.dumps(dict(head, results=results)) + '\n'
 
 
-def _videos(predictions: Predictions) -> List[str]:
-    return [PurePosixPath(name).stem for name in predictions.names]
+def _videos(names: Sequence[str]) -> List[str]:
+    return [PurePosixPath(name).stem for name in names]

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from aia_mmaction.utils.commands import run_command
 from aia_mmaction.utils.files import write_text
-
-from .runs import run_command
 
 DATA = Path('data/motion_pairs')
 LABELS = DATA / 'label_map.txt'

@@ -6,8 +6,6 @@ that was interrupted resumes from its last checkpoint.
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -20,16 +18,11 @@ from mmengine.config import Config
 import aia_mmaction
 from aia_mmaction.benchmarking.report import cpu_name
 from aia_mmaction.evaluation.dumps import load_dump
+from aia_mmaction.utils.commands import MIM, run_command
 from aia_mmaction.utils.config import type_name
-from aia_mmaction.utils.files import as_command, draft_of, write_text
+from aia_mmaction.utils.files import draft_of, write_text
 
 from .models import Model
-
-# Have glibc keep the memory of feature maps, which training on a CPU otherwise gets
-# anew from the system for each of them, at up to half of its time.
-KEEP_MEMORY = dict(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_='-1')
-
-MIM = (sys.executable, '-m', 'mim')
 
 
 class Record(NamedTuple):
@@ -127,14 +120,6 @@ def _progress(runs: Sequence[Tuple[Model, int]], done: Dict[Any, Record]) -> str
             seconds += median(own or every)
     hours, minutes = divmod(round(seconds / 60), 60)
     return f'{text}, about {hours} h {minutes} min of training are left'
-
-
-def run_command(*command: Any) -> None:
-    """Run a command that shows its own progress."""
-    print(f'\n$ {as_command(*command)}', flush=True)
-    environment = {**KEEP_MEMORY, **os.environ}
-    if subprocess.call([str(part) for part in command], env=environment):
-        raise SystemExit(f'The command failed: {as_command(*command)}')
 
 
 def _run(name: str, seed: int, config: Path, work_dir: Path) -> Record:

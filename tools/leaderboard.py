@@ -1,0 +1,161 @@
+r"""From trained models to a leaderboard's file, in one command.
+
+Every model is tested by `mim test`: on the validation list, for the accuracy with
+95 % bootstrap intervals of each and of their weighted mean, and on the official
+test list, for the submission, which is checked against what the server takes.
+What is done is not done again: stopped at any point, the same command goes on.
+
+In --out-dir come a folder for each model with its dumps and logs, the mean's dumps
+(val.pkl, test.pkl), accuracy.md, and submission.csv (epic: submission.json).
+
+Examples:
+    python tools/leaderboard.py sthv2 --models \
+        configs/tsm_r50_cinst_sthv2.py cinst.pth \
+        configs/tsm_r50_stinc_sthv2_16f.py stinc.pth \
+        --protocol accurate --choose-weights --processes 8 --out-dir work_dirs/sthv2
+    python tools/leaderboard.py epic --models verbs.py verbs.pth \
+        --noun-models nouns.py nouns.pth --out-dir work_dirs/epic
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.fileio import list_from_file
+from rich.console import Console
+
+from aia_mmaction.datasets.flip_by_label_name import SHIPPED
+from aia_mmaction.datasets.protocols import PROTOCOLS
+from aia_mmaction.evaluation.dumps import DumpError, combine, in_order_of, save_dump
+from aia_mmaction.evaluation.leaderboard import (
+    Model,
+    Testing,
+    choose_weights,
+    list_of,
+    predict,
+)
+from aia_mmaction.evaluation.submission import (
+    LEADERBOARDS,
+    check_classes,
+    check_submission,
+    submission,
+)
+from aia_mmaction.evaluation.tables import accuracy_table
+from aia_mmaction.utils.files import config_file, existing_file, write_text
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('leaderboard', choices=LEADERBOARDS)
+    models = dict(nargs='+', metavar='CONFIG CHECKPOINT')
+    parser.add_argument('--models', required=True, **models)
+    parser.add_argument('--noun-models', default=[], help='of epic', **models)
+    parser.add_argument('--out-dir', type=Path, required=True)
+    parser.add_argument(
+        '--protocol',
+        choices=PROTOCOLS,
+        help='clips and crops of each video. Default: what the configs say',
+    )
+    parser.add_argument(
+        '--test-list', type=Path, help="default: beside the first config's val list"
+    )
+    parser.add_argument('--val-list', type=Path, help="default: the first config's")
+    parser.add_argument(
+        '--no-validation', action='store_true', help='go to the test list at once'
+    )
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
+        '--weights', type=float, nargs='+', help='of the models. Default: all the same'
+    )
+    weights.add_argument(
+        '--choose-weights', action='store_true', help='on the validation list'
+    )
+    parser.add_argument(
+        '--labels',
+        type=Path,
+        help='names of the classes of sthv1 and jester in the order of their numbers. '
+        "Default: MMAction2's",
+    )
+    parser.add_argument(
+        '--processes', type=int, default=1, help='GPUs, or processes on a CPU'
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args()
+
+
+def models_of(files):
+    """``[CONFIG, CHECKPOINT, ...]`` as models."""
+    if len(files) % 2:
+        raise DumpError(
+            '--models: expected pairs of CONFIG CHECKPOINT, got an odd number of '
+            f'files: {" ".join(files)}.'
+        )
+    return [
+        Model(Path(config_file(config)), Path(existing_file(checkpoint)))
+        for config, checkpoint in zip(files[::2], files[1::2])
+    ]
+
+
+def mean_of(models, folder, args):
+    """The models' mean on the test list, and the accuracies on the validation list."""
+    testing = Testing(folder, args.processes, args.protocol, args.cfg_options)
+    weights, table = args.weights, None
+    # Looked for first: what is missing is to be known before hours of testing.
+    test_list = args.test_list or list_of(models[0], 'test')
+    if not args.no_validation:
+        val_list = args.val_list or list_of(models[0], 'val')
+        dumps = predict(models, 'val', val_list, testing)
+        if args.choose_weights:
+            weights = choose_weights(list(dumps.values()))
+        mean = combine(list(dumps.values()), weights)
+        save_dump(folder / 'val.pkl', mean)
+        shown = ', '.join(f'{weight:g}' for weight in weights or [1] * len(dumps))
+        table = accuracy_table({**dumps, f'their mean ({shown})': mean})
+    dumps = predict(models, 'test', test_list, testing)
+    mean = in_order_of(test_list, combine(list(dumps.values()), weights))
+    save_dump(folder / 'test.pkl', mean)
+    return mean, table
+
+
+def write(args):
+    groups = {'.': models_of(args.models)}
+    if args.leaderboard == 'epic':
+        groups = {'verbs': groups['.'], 'nouns': models_of(args.noun_models)}
+    if not all(groups.values()):
+        raise DumpError('epic: expected models of nouns, got none. Set --noun-models.')
+    if args.choose_weights and args.no_validation:
+        raise DumpError('--choose-weights: expected validation. Leave --no-validation.')
+    console = Console(width=200, record=True)
+    means = []
+    for name, models in groups.items():
+        mean, table = mean_of(models, args.out_dir / name, args)
+        means.append(mean)
+        if table is not None:
+            console.print(table)
+    if not args.no_validation:
+        write_text(args.out_dir / 'accuracy.md', console.export_text())
+    check_classes(args.leaderboard, means)
+    labels = ()
+    if args.leaderboard in ('sthv1', 'jester'):
+        path = args.labels or SHIPPED / f'{args.leaderboard}.txt'
+        labels = list_from_file(path, encoding='utf-8-sig')
+    text = submission(args.leaderboard, means, labels)
+    check_submission(args.leaderboard, text, means[0].names, labels)
+    path = args.out_dir / LEADERBOARDS[args.leaderboard].file_name
+    write_text(path, text)
+    print(f'wrote {path}: {len(means[0].names)} videos, in the form of the server')
+
+
+def main():
+    args = parse_args()
+    try:
+        write(args)
+    except (argparse.ArgumentTypeError, DumpError, OSError) as error:
+        sys.exit(f'{Path(__file__).name}: {error}')
+
+
+if __name__ == '__main__':
+    main()
