@@ -57,6 +57,11 @@ def parse_args():
         default=Path('work_dirs/study'),
         help='of checkpoints and logs. Default: %(default)s',
     )
+    parser.add_argument(
+        '--load-from',
+        help="checkpoint that every training starts from; '{seed}' in it stands for "
+        'the seed',
+    )
     parser.add_argument('--title', help="of the report. Default: --out's last part")
     parser.add_argument(
         '--labels', help='names of the classes, one per line. Default: numbers'
@@ -76,7 +81,9 @@ def main():
     else:
         baselines = {m.name: models[0].name for m in models}
     records = args.records or args.out
-    runs = run_all(models, args.seeds, args.cfg_options, args.work_dir, records)
+    runs = run_all(
+        models, args.seeds, args.cfg_options, args.work_dir, records, args.load_from
+    )
     configs = {model.name: model.read(args.cfg_options) for model in models}
     if args.labels is None:
         num_classes = 1 + max(

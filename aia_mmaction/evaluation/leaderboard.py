@@ -106,8 +106,7 @@ def _predict(
         launch = ('--launcher', 'pytorch', '--gpus', testing.processes)
     with draft_of(dump) as draft:
         run_command(
-            *MIM,
-            *('test', 'mmaction', config, '--checkpoint', model.checkpoint),
+            *(*MIM, 'test', 'mmaction', config, '--checkpoint', model.checkpoint),
             *('--work-dir', folder / 'logs', '--dump', draft),
             *launch,
         )

@@ -12,6 +12,8 @@ from aia_mmaction import ops
 
 from .context_gate import ContextGate
 
+INITS = ('paper', 'identity')
+
 
 def check_whole_clips(
     x: Tensor, num_segments: Optional[int], module: nn.Module
@@ -46,6 +48,13 @@ class ContextAttention(nn.Module):
             ``'numba'``, ``'triton'``, or ``'auto'`` for the fastest that
             can (:mod:`aia_mmaction.ops.dispatch`). The environment variable
             ``AIA_MMACTION_IMPL`` replaces it. Defaults to ``'auto'``.
+        init (str): How the gates that multiply the input start. ``'paper'``:
+            around 0.5, so that the layer halves its input. ``'identity'``: near 1
+            (the bias of their norms is 4, whose sigmoid is 0.982), for networks
+            that are trained already. Defaults to ``'paper'``.
+
+    Raises:
+        ValueError: If an argument is none of these.
     """
 
     axes: ops.GateAxes
@@ -55,8 +64,14 @@ class ContextAttention(nn.Module):
         num_segments: Optional[int] = None,
         norm_cfg: Dict[str, Any] = dict(type='BN3d'),
         impl: str = 'auto',
+        init: str = 'paper',
     ) -> None:
         super().__init__()
+        if init not in INITS:
+            raise ValueError(
+                f'{type(self).__name__}: expected init to be one of '
+                f'{", ".join(INITS)}, got {init!r}.'
+            )
         if num_segments is not None and (
             not isinstance(num_segments, int) or num_segments < 1
         ):
@@ -68,17 +83,25 @@ class ContextAttention(nn.Module):
         # The object's, too, as Dynamo of torch 2.4 reads no tuples of classes.
         self.axes = self.axes
         self.impl = ops.requested_impl(impl)
+        self.init = init
         self._path: Optional[str] = None
         for axis in ops.AXES:
             if axis in self.axes.all():
                 is_outer = self.axes.inner != '' and axis in self.axes.outer
                 gate = ContextGate(axis, is_outer, norm_cfg)
                 self.add_module(f'gate_{axis.lower()}', gate)
+        self._open_gates()
 
     def init_weights(self) -> None:
         """Initialise each gate as an inner, lone or outer one."""
         for gate in self.children():
             gate.init_weights()  # type: ignore[operator]
+        self._open_gates()
+
+    def _open_gates(self) -> None:
+        if self.init == 'identity':
+            for axis in self.axes.outer:
+                getattr(self, f'gate_{axis.lower()}').open()
 
     def forward(self, x: Tensor, activation: Optional[nn.Module] = None) -> Tensor:
         """Reweight a feature map.
@@ -149,7 +172,8 @@ class ContextAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments, for ``print(model)``."""
-        return f'num_segments={self.num_segments}, impl={self.impl!r}'
+        text = f'num_segments={self.num_segments}, impl={self.impl!r}'
+        return text if self.init == 'paper' else f'{text}, init={self.init!r}'
 
 
 @MODELS.register_module()

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from aia_mmaction.ops import AXES, context_gate
 
+# The sigmoid of it is 0.982: near to 1, and with a slope left to learn by.
+OPEN_LOGIT = 4.0
+
 
 class ContextGate(nn.Module):
     """The gate of one axis: pool, 2 -> 1 convolution, norm, sigmoid.
@@ -37,6 +40,22 @@ class ContextGate(nn.Module):
         init = xavier_init if self.outer else kaiming_init
         init(self.conv, distribution='normal')
         constant_init(self.norm, val=1, bias=0)
+
+    def open(self) -> None:
+        """Have the gate start near 1 for most of what it sees.
+
+        Only the norm's bias changes: a weight of 0, which would have it exactly the
+        same everywhere, hides from the convolution what it should learn.
+
+        Raises:
+            ValueError: If the norm has no bias.
+        """
+        if getattr(self.norm, 'bias', None) is None:
+            raise ValueError(
+                "init='identity': expected a norm with weight and bias, got "
+                f'{self.norm}. Leave affine=False out of norm_cfg.'
+            )
+        nn.init.constant_(self.norm.bias, OPEN_LOGIT)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, T, H, W]`` to the same shape with size 1 at the axis."""

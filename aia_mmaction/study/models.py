@@ -15,6 +15,9 @@ PLAIN = 'plain'
 MODULES: Dict[str, Union[str, List[dict]]] = {
     PLAIN: [],
     **{name: name for name in PAPER_MODULES},
+    # For networks that are trained already
+    'CinST-identity': [dict(cfg=dict(type='CinST', init='identity'))],
+    'STinC-identity': [dict(cfg=dict(type='STinC', init='identity'))],
     **{
         name: [dict(cfg=cfg)]
         for name, cfg in dict(

@@ -46,6 +46,7 @@ def run_all(
     cfg_options: Dict[str, Any],
     work_dir: Path,
     records_dir: Path,
+    load_from: Optional[str] = None,
 ) -> Dict[str, List[Record]]:
     """Do what is not done yet, model after model for each seed.
 
@@ -55,6 +56,8 @@ def run_all(
         cfg_options (dict): Of every model, as of ``--cfg-options``.
         work_dir (Path): For checkpoints and logs.
         records_dir (Path): For configs and records.
+        load_from (str, optional): Checkpoint that every training starts from;
+            ``{seed}`` in it stands for the seed. Defaults to None.
 
     Returns:
         dict[str, list[Record]]: Of every model, in the order of the seeds.
@@ -76,6 +79,7 @@ def run_all(
                 seed,
                 configs[model.name],
                 work_dir / model.name / f'seed{seed}',
+                load_from and load_from.format(seed=seed),
             )
             path = _record_of(records_dir, model.name, seed)
             write_text(path, json.dumps(record._asdict()) + '\n')
@@ -122,17 +126,17 @@ def _progress(runs: Sequence[Tuple[Model, int]], done: Dict[Any, Record]) -> str
     return f'{text}, about {hours} h {minutes} min of training are left'
 
 
-def _run(name: str, seed: int, config: Path, work_dir: Path) -> Record:
+def _run(
+    name: str, seed: int, config: Path, work_dir: Path, load_from: Optional[str]
+) -> Record:
+    # MMEngine either resumes or loads.
+    has_begun = (work_dir / 'last_checkpoint').exists()
+    start = ['--resume']
+    if load_from is not None and not has_begun:
+        start = ['--cfg-options', f'load_from={load_from}']
     run_command(
-        *MIM,
-        'train',
-        'mmaction',
-        config,
-        '--work-dir',
-        work_dir,
-        '--seed',
-        seed,
-        '--resume',
+        *(*MIM, 'train', 'mmaction', config),
+        *('--work-dir', work_dir, '--seed', seed, *start),
     )
     videos, labels, predicted = _test(config, work_dir, 'forwards')
     backwards = None
@@ -175,16 +179,8 @@ def _test(
         checkpoint = (work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
         with draft_of(dump) as draft:
             run_command(
-                *MIM,
-                'test',
-                'mmaction',
-                config,
-                '--checkpoint',
-                checkpoint,
-                '--work-dir',
-                work_dir / 'test',
-                '--dump',
-                draft,
+                *(*MIM, 'test', 'mmaction', config, '--checkpoint', checkpoint),
+                *('--work-dir', work_dir / 'test', '--dump', draft),
             )
     found = load_dump(dump)
     if found.labels is None:

@@ -295,3 +295,38 @@ class TestBadInput:
     def test_num_segments(self, num_segments):
         with pytest.raises(ValueError, match='positive int'):
             MODELS.build(dict(type='STinC', num_segments=num_segments))
+
+
+class TestIdentity:
+    """``init='identity'``, for networks that are trained already."""
+
+    @pytest.mark.parametrize('mode', ['eval', 'train'])
+    @pytest.mark.parametrize('name', LAYERS)
+    def test_input_stays_about_as_it_is(self, name, mode):
+        x = torch.randn(8, 16, 14, 14).relu()
+        changes = {}
+        for init in ('paper', 'identity'):
+            torch.manual_seed(0)
+            layer = LAYERS[name](4, init=init).train(mode == 'train')
+            layer.init_weights()
+            changes[init] = ((layer(x) - x).norm() / x.norm()).item()
+        assert changes['paper'] > 0.3
+        assert changes['identity'] < 0.1
+
+    @pytest.mark.parametrize('name', LAYERS)
+    def test_only_the_outer_biases_differ(self, name):
+        states = []
+        for init in ('paper', 'identity'):
+            torch.manual_seed(0)
+            states.append(LAYERS[name](init=init).state_dict())
+        outer = [f'gate_{axis.lower()}' for axis in LAYERS[name].axes.outer]
+        changed = {f'{gate}.norm.bias' for gate in outer}
+        assert changed == {
+            key for key, value in states[0].items() if not value.equal(states[1][key])
+        }
+
+    def test_arguments_are_checked(self):
+        with pytest.raises(ValueError, match="one of paper, identity, got 'warm'"):
+            CinST(init='warm')
+        with pytest.raises(ValueError, match='expected a norm with weight and bias'):
+            STinC(init='identity', norm_cfg=dict(type='BN3d', affine=False))
