@@ -2,7 +2,7 @@
 _base_ = [
     '_base_/models/tsn_r50.py',
     '_base_/datasets/motion_pairs.py',
-    '_base_/schedules/sgd_onecycle_4e.py',
+    '_base_/schedules/sgd_4e.py',
     '_base_/default_runtime.py',
 ]
 
