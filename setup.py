@@ -75,6 +75,8 @@ setup(
         # Reads what decord does not, or not in order.
         'video': ['av>=15'],
         'onnx': ['onnx', 'onnxruntime'],
+        # docs/tutorial.ipynb
+        'tutorial': ['ipykernel', 'nbclient'],
         'lint': ['codespell', 'mypy', 'ruff'],
         'tests': [
             'pytest',
@@ -83,6 +85,8 @@ setup(
             'onnx',
             'onnxruntime',
             'onnxscript',
+            'ipykernel',
+            'nbclient',
         ],
     },
 )
