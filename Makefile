@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c requirements/
 # More threads than cores make MMAction2 many times slower on a CPU.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup lint test test-all test-fast test-configs test-versions gpu-report long-run demo clean
+.PHONY: setup lint test test-all test-fast test-configs test-versions gpu-report long-run demo \
+	tutorial release-check clean
 
 setup: $(VENV)/.ready
 
@@ -95,6 +96,14 @@ long-run: setup
 SEEDS ?= 0
 demo: setup
 	$(BIN)/python tools/demo.py --seeds $(SEEDS)
+
+# Builds what would be uploaded, and uses it beside the oldest and newest versions.
+release-check: setup
+	$(BIN)/python tests/release.py
+
+# Runs the notebook's cells and keeps what they show.
+tutorial: setup
+	$(BIN)/jupyter execute --inplace --timeout=-1 docs/tutorial.ipynb
 
 clean:
 	rm -rf $(VENV) .versions build *.egg-info

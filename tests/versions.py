@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional, Sequence
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / 'requirements' / 'versions'
@@ -171,12 +171,11 @@ def _test(row: Row, folder: Path, log: Path) -> str:
     shutil.rmtree(source / 'aia_mmaction')
     (wheel,) = folder.glob('*.whl')
     tests = ['pytest', 'pytest-xdist', 'hypothesis']
-    call(*pip, 'install', *row.packages, f'{wheel}[mim,cpu]', *tests, log=log)
+    install(row, pip, f'{wheel}[mim,cpu]', *tests, log=log)
     try:
         call(*pip, 'install', *row.packages, 'onnx', 'onnxruntime', log=log)
     except RuntimeError as error:
         print(f'{row.name}: without ONNX, {error}')
-    call(pip[0], '-m', 'aia_mmaction.doctor', '--fix', log=log)
     out = call(
         *(pip[0], '-m', 'pytest', '-q', '-n', 'auto', '--dist', 'worksteal'),
         *(*CORE, *WITHOUT),
@@ -190,6 +189,12 @@ def _test(row: Row, folder: Path, log: Path) -> str:
     result = re.sub(r', \d+ warnings?', '', result)
     installed = call(*pip, 'freeze', '--all', '--exclude', 'aia_mmaction', log=log)
     return ''.join(f'# {line}\n' for line in [result, *failed]) + installed
+
+
+def install(row: Row, pip: Sequence[Any], *requirements: str, log: Path) -> None:
+    """Install a row's packages and more with a pip, and mend what lies on disk."""
+    call(*pip, 'install', *row.packages, *requirements, log=log)
+    call(pip[0], '-m', 'aia_mmaction.doctor', '--fix', log=log)
 
 
 def table() -> str:
