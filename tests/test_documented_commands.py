@@ -1,0 +1,109 @@
+"""Every command of the pages is run by a test, or says why it cannot be."""
+
+import re
+
+import pytest
+
+from .conftest import REPO
+
+PAGES = [*sorted(REPO.glob('*.md')), *sorted(REPO.glob('docs/*.md'))]
+
+# How commands begin, by the test that runs them
+RUN_BY = {
+    'repairs/test_doctor.py::test_report_fix_and_undo': [
+        r'python -m aia_mmaction\.doctor'
+    ],
+    'test_commands.py::TestThreeWays': [r'mim train mmaction tsm_imagenet'],
+    'test_commands.py::TestMainJob': [
+        r'mim train mmaction configs/tsm_r50_cinst_sthv1\.py$',
+        r'mim test mmaction configs/\S+ --checkpoint',
+        r'--cfg-options test_dataloader\.dataset\.protocol',
+    ],
+    'test_commands.py::test_training_run': [
+        r'mim train mmaction configs/tsn_r18_cinst_motion-pairs\.py'
+    ],
+    'test_commands.py::test_awkward_videos': [
+        r'mim test mmaction CONFIG .*on_error=blank'
+    ],
+    'test_commands.py::test_demo': [r'make demo', r'python tools/study\.py'],
+    'test_tutorial.py::test_every_cell_runs': [
+        r'make tutorial',
+        r'mim train mmaction \S+ --cfg-options load_from',
+    ],
+    'test_kill_and_resume.py::test_killed': [r'mim train mmaction CONFIG --resume'],
+    'test_wheel.py::test_mim_search': [r'mim search'],
+    'test_wheel.py::test_mim_download': [r'mim download'],
+    'test_wheel.py::test_tool': [r'python tools/data/make_motion_pairs\.py'],
+    'test_mmaction2_tools.py::test_gridsearch_over_modules': [r'mim gridsearch'],
+    'test_leaderboard.py::test_prepare_train_submit': [r'python tools/leaderboard\.py'],
+    'tools/test_submit.py::test_several_dumps': [r'python tools/submit\.py'],
+    'tools/test_ensemble.py::test_against': [r'python tools/ensemble\.py'],
+    'tools/test_prepare.py::test_sthv1': [r'python tools/data/prepare\.py sthv1'],
+    'tools/test_prepare.py::test_utd_mhad': [r'python tools/data/prepare\.py utd-mhad'],
+    'tools/test_prepare.py::test_jhmdb': [r'python tools/data/prepare\.py jhmdb'],
+    'tools/test_convert_official_checkpoint.py::test_commands': [
+        r'python tools/convert_official_checkpoint\.py'
+    ],
+    'tools/test_export.py::test_command': [r'python tools/export\.py'],
+    'tools/test_export.py::test_in_8_bits': [r'python tools/evaluate_onnx\.py'],
+    'tools/test_predict_onnx.py::test_scores_are_those_of_mim_test': [
+        r'python tools/predict_onnx\.py'
+    ],
+    'deployment/test_torchserve.py::test_handler': [r'python -c "from mmengine'],
+    'tools/test_visualize_attention.py::test_whole_command': [
+        r'python tools/visualize_attention\.py'
+    ],
+    'tools/test_benchmark.py::test_grid': [r'python tools/benchmark\.py grid'],
+    'tools/test_benchmark.py::test_network': [r'python tools/benchmark\.py network'],
+}
+# The others, by the reason why no test runs them
+NOT_RUN = {
+    'CI itself runs them, or parts of them': [
+        r'make (setup|lint|test|test-fast|test-all)\b'
+    ],
+    'needs the network': [
+        r"pip install '(torch|\.)",
+        r'pip install (onnx|torchserve)',
+        r'make release-check',
+    ],
+    'needs Java; tests/deployment/test_torchserve.py runs the handler': [
+        r'torch-model-archiver|torchserve|curl'
+    ],
+    'needs GPUs; tests/test_distributed.py runs two processes on a CPU': [
+        r'mim (train|test) mmaction CONFIG .*--launcher pytorch'
+    ],
+    'needs Slurm': [r'mim train mmaction CONFIG --launcher slurm'],
+    'needs two machines': [r'torchrun'],
+    'sets a variable': [r'lists='],
+}
+PATTERNS = [p for patterns in [*RUN_BY.values(), *NOT_RUN.values()] for p in patterns]
+
+
+def documented():
+    """Each command with its page, without comments, on one line."""
+    for page in PAGES:
+        for block in re.findall(r'```shell\n(.*?)```', page.read_text(), re.DOTALL):
+            for line in block.replace('\\\n', ' ').splitlines():
+                command = ' '.join(re.sub(r'(^|\s)#.*', '', line).split())
+                if command:
+                    yield page.name, command
+
+
+@pytest.mark.parametrize('page, command', documented())
+def test_is_run(page, command):
+    found = [pattern for pattern in PATTERNS if re.match(pattern, command)]
+    assert len(found) == 1, (
+        f'{page}: expected one pattern above for {command!r}, got {found}.'
+    )
+
+
+def test_no_pattern_is_left_over():
+    commands = [command for _, command in documented()]
+    assert not [p for p in PATTERNS if not any(re.match(p, c) for c in commands)]
+
+
+@pytest.mark.parametrize('name', RUN_BY)
+def test_the_test_exists(name):
+    file, test = name.split('::')
+    text = (REPO / 'tests' / file).read_text()
+    assert re.search(rf'^(def|class) {test}\b', text, re.MULTILINE)
