@@ -34,12 +34,11 @@ load_from = None
 log_level = 'INFO'
 log_processor = dict(
     _scope_='mmaction', by_epoch=True, type='LogProcessor', window_size=20)
-max_lr = 0.0005
 model = dict(
     _scope_='mmaction',
     backbone=dict(
         num_segments=8,
-        plugins='STinC',
+        plugins=[],
         pretrained='data/mobilenet_v2_imagenet.pth',
         type='AIAMobileNetV2'),
     cls_head=dict(
@@ -71,14 +70,18 @@ num_classes = 27
 num_segments = 8
 optim_wrapper = dict(
     clip_grad=dict(max_norm=20, norm_type=2),
-    optimizer=dict(lr=0.0005, type='AdamW', weight_decay=0.01))
+    constructor='AIAOptimWrapperConstructor',
+    optimizer=dict(lr=0.001, type='AdamW', weight_decay=0.01),
+    paramwise_cfg=dict(attention_lr_mult=1))
 param_scheduler = [
     dict(
-        by_epoch=True,
+        convert_to_iter_based=True, end=4, start_factor=0.04, type='LinearLR'),
+    dict(
+        T_max=8,
+        begin=4,
         convert_to_iter_based=True,
-        eta_max=0.0005,
-        pct_start=0.3,
-        type='OneCycleLR'),
+        end=12,
+        type='CosineAnnealingLR'),
 ]
 resume = False
 reversed_pairs = [
