@@ -8,7 +8,6 @@ from nbclient import NotebookClient
 
 from .conftest import REPO
 
-
 NOTEBOOK = REPO / 'docs/tutorial.ipynb'
 
 
