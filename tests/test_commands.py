@@ -214,8 +214,7 @@ def test_training_run(motion_pairs, half_tsn, tmp_path):
             half_tsn,
             tmp_path,
             f'train_cfg.max_epochs={max_epochs}',
-            'param_scheduler.0.total_steps=11',
-            'param_scheduler.0.eta_max=0.15',
+            'optim_wrapper.optimizer.lr=0.15',
             flags=['--seed=0', *flags],
         )
 

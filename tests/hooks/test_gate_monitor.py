@@ -17,12 +17,17 @@ LAYERS = {'CinST': CinST, 'STinC': STinC, 'none': lambda **kwargs: nn.Identity()
 class Network(BaseModel):
     """Two layers, and a loss that asks something of them."""
 
-    def __init__(self, kind, init, calls_layers):
+    def __init__(self, kind, is_dead, calls_layers):
         super().__init__()
-        self.calls_layers = calls_layers
-        build = LAYERS[kind]
-        self.first, self.second = (build(num_segments=4, init=init) for _ in range(2))
+        self.is_dead, self.calls_layers = is_dead, calls_layers
+        self.first, self.second = (LAYERS[kind](num_segments=4) for _ in range(2))
         self.fc = nn.Linear(3, 1)
+
+    def init_weights(self):
+        super().init_weights()
+        for module in self.modules():
+            if self.is_dead and isinstance(module, nn.BatchNorm3d):
+                nn.init.zeros_(module.weight)
 
     def forward(self, inputs, mode='tensor'):
         x = inputs.flatten(0, 1)
@@ -36,7 +41,7 @@ def train(
     folder,
     hooks,
     kind='CinST',
-    init='paper',
+    is_dead=False,
     calls_layers=True,
     iterations=6,
     lr=0.1,
@@ -46,7 +51,7 @@ def train(
     torch.manual_seed(0)
     clips = [dict(inputs=clip) for clip in torch.randn(8, 4, 3, 5, 6)]
     runner = Runner(
-        Network(kind, init, calls_layers),
+        Network(kind, is_dead, calls_layers),
         str(folder),
         train_dataloader=torch.utils.data.DataLoader(clips, batch_size=2),
         train_cfg=dict(by_epoch=False, max_iters=iterations),
@@ -131,11 +136,10 @@ def test_gradients_are_those_before_the_loss_is_scaled(tmp_path):
 
 
 def test_warns_once_of_gates_that_stay_dead(tmp_path):
-    train(tmp_path, monitor(interval=1), init='identity', iterations=6, lr=0)
+    train(tmp_path, monitor(interval=1), is_dead=True, iterations=6, lr=0)
     text = log_of(tmp_path)
     assert text.count('WARNING - GateMonitorHook') == 1
-    # The inner gates start as in the paper.
-    assert 'got 6 of 8 that did not in 3 measurements: first/T dead' in text
+    assert 'got 8 of 8 that did not in 3 measurements: first/C dead' in text
 
 
 def test_does_not_warn_of_gates_that_learn(tmp_path):

@@ -1,5 +1,6 @@
 # For small networks and sets: 12 epochs, validation at the end alone. The rate
-# rises for the first third of the epochs and falls to nothing after it.
+# rises for the first four epochs and falls to nothing in the others, however many
+# they are, since MMEngine fills in the end.
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=12, val_begin=12, val_interval=12
 )
@@ -15,7 +16,5 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, end=4, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR', begin=4, end=12, T_max=8, convert_to_iter_based=True
-    ),
+    dict(type='CosineAnnealingLR', begin=4, convert_to_iter_based=True),
 ]
