@@ -4,7 +4,7 @@ import pytest
 
 from aia_mmaction.evaluation.dumps import load_dump
 
-from .conftest import IN_PROCESS, REPO, call, fresh, mmaction2
+from .conftest import IN_PROCESS, REPO, call, mmaction2
 from .tools.test_prepare import make_sthv2
 
 CONFIG = REPO / 'configs/tsn_r50_cinst_sthv2.py'
@@ -29,7 +29,7 @@ def test_prepare_train_submit(tmp_path):
     leaderboard = [REPO / 'tools/leaderboard.py', 'sthv2', '--out-dir', 'out']
     leaderboard += ['--models', CONFIG, checkpoint, '--processes', '2', *options]
     leaderboard += ['test_dataloader.dataset.pipeline.4.crop_size=64']
-    fresh(*leaderboard, cwd=tmp_path)
+    call(*leaderboard, cwd=tmp_path)
     lines = (tmp_path / 'out/submission.csv').read_text().splitlines()
     assert [line.split(';')[0] for line in lines] == ['5', '4']
     for line in lines:
@@ -39,5 +39,5 @@ def test_prepare_train_submit(tmp_path):
     # Two processes take the one video of the validation list both.
     val = load_dump(tmp_path / 'out/1_tsn_r50_cinst_sthv2/val.pkl')
     assert val.names == ['data/sthv2/videos/3.webm']
-    again = fresh(*leaderboard, cwd=tmp_path)
+    again = call(*leaderboard, cwd=tmp_path)
     assert again.count('is there already') == 2 and '$ ' not in again
