@@ -1,6 +1,5 @@
 # For small networks and sets: 12 epochs, validation at the end alone. The rate
-# rises for the first four epochs and falls to nothing in the others, however many
-# they are, since MMEngine fills in the end.
+# rises for four epochs and falls to 0 by the last.
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=12, val_begin=12, val_interval=12
 )
@@ -16,5 +15,5 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, end=4, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', begin=4, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=4, end=12, convert_to_iter_based=True),
 ]

@@ -1,5 +1,5 @@
-# A short schedule for the demo: the rate rises for an epoch and falls to nothing
-# in the others. It is as long as the training, since MMEngine fills in the end.
+# A short schedule for the demo: the rate rises for an epoch and falls to 0 by the
+# last. The fall is as long as the training, since MMEngine fills in its end.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_begin=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -13,5 +13,5 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', begin=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', convert_to_iter_based=True),
 ]
