@@ -97,7 +97,6 @@ def use(row: Row, wheel: Path) -> None:
     inside(demo, '--cfg-options', 'train_cfg.max_epochs=1', *DEMO)
     if not (empty / 'work_dirs/demo/report.md').exists():
         raise RuntimeError('expected the demo to write work_dirs/demo/report.md.')
-    shutil.rmtree(environment)
 
 
 def main() -> int:
@@ -118,6 +117,9 @@ def main() -> int:
     except RuntimeError as error:
         print(f'not fit: {error} See {LOG}.')
         return 1
+    finally:
+        for name in rows:
+            shutil.rmtree(FOLDER / name, ignore_errors=True)
     print(f'fit: {wheel.name}')
     return 0
 

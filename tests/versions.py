@@ -194,7 +194,8 @@ def _test(row: Row, folder: Path, log: Path) -> str:
 def install(row: Row, pip: Sequence[Any], *requirements: str, log: Path) -> None:
     """Install a row's packages and more with a pip, and mend what lies on disk."""
     call(*pip, 'install', *row.packages, *requirements, log=log)
-    call(pip[0], '-m', 'aia_mmaction.doctor', '--fix', log=log)
+    # Not in the repository, whose package it would take for the installed one
+    call(pip[0], '-m', 'aia_mmaction.doctor', '--fix', cwd=log.parent, log=log)
 
 
 def table() -> str:

@@ -59,10 +59,15 @@ def parse_args():
         choices=PROTOCOLS,
         help='clips and crops of each video. Default: what the configs say',
     )
+    existing = dict(type=lambda name: Path(existing_file(name)), metavar='LIST')
     parser.add_argument(
-        '--test-list', type=Path, help="default: beside the first config's val list"
+        '--test-list', help="default: beside the first config's val list", **existing
     )
-    parser.add_argument('--val-list', type=Path, help="default: the first config's")
+    parser.add_argument(
+        '--val-list',
+        help="of --models; nouns have their own config's. Default: the first config's",
+        **existing,
+    )
     parser.add_argument(
         '--no-validation', action='store_true', help='go to the test list at once'
     )
@@ -86,12 +91,12 @@ def parse_args():
     return parser.parse_args()
 
 
-def models_of(files):
+def models_of(files, option):
     """``[CONFIG, CHECKPOINT, ...]`` as models."""
-    if len(files) % 2:
+    if not files or len(files) % 2:
         raise DumpError(
-            '--models: expected pairs of CONFIG CHECKPOINT, got an odd number of '
-            f'files: {" ".join(files)}.'
+            f'{option}: expected pairs of CONFIG CHECKPOINT, got {len(files)} files: '
+            f'{" ".join(files)}.'
         )
     return [
         Model(Path(config_file(config)), Path(existing_file(checkpoint)))
@@ -99,15 +104,18 @@ def models_of(files):
     ]
 
 
-def mean_of(models, folder, args):
+def mean_of(models, test_list, val_list, folder, args):
     """The models' mean on the test list, and the accuracies on the validation list."""
     testing = Testing(folder, args.processes, args.protocol, args.cfg_options)
     weights, table = args.weights, None
-    # Looked for first: what is missing is to be known before hours of testing.
-    test_list = args.test_list or list_of(models[0], 'test')
-    if not args.no_validation:
-        val_list = args.val_list or list_of(models[0], 'val')
+    if val_list is not None:
         dumps = predict(models, 'val', val_list, testing)
+        without = [name for name, dump in dumps.items() if dump.labels is None]
+        if without:
+            raise DumpError(
+                f'{val_list}: expected a label for each video, got some without. Give '
+                'another --val-list, or --no-validation.'
+            )
         if args.choose_weights:
             weights = choose_weights(list(dumps.values()))
         mean = combine(list(dumps.values()), weights)
@@ -121,32 +129,56 @@ def mean_of(models, folder, args):
 
 
 def write(args):
-    groups = {'.': models_of(args.models)}
+    groups = {'': (models_of(args.models, '--models'), args.val_list)}
     if args.leaderboard == 'epic':
-        groups = {'verbs': groups['.'], 'nouns': models_of(args.noun_models)}
-    if not all(groups.values()):
-        raise DumpError('epic: expected models of nouns, got none. Set --noun-models.')
+        nouns = models_of(args.noun_models, '--noun-models')
+        groups = {'verbs': groups[''], 'nouns': (nouns, None)}
+    elif args.noun_models:
+        raise DumpError(f'--noun-models: expected epic, got {args.leaderboard}.')
     if args.choose_weights and args.no_validation:
-        raise DumpError('--choose-weights: expected validation. Leave --no-validation.')
-    console = Console(width=200, record=True)
-    means = []
-    for name, models in groups.items():
-        mean, table = mean_of(models, args.out_dir / name, args)
-        means.append(mean)
-        if table is not None:
-            console.print(table)
-    if not args.no_validation:
-        write_text(args.out_dir / 'accuracy.md', console.export_text())
-    check_classes(args.leaderboard, means)
+        raise DumpError(
+            '--choose-weights: expected a validation list, got --no-validation. Leave '
+            'one of them out.'
+        )
     labels = ()
     if args.leaderboard in ('sthv1', 'jester'):
         path = args.labels or SHIPPED / f'{args.leaderboard}.txt'
         labels = list_from_file(path, encoding='utf-8-sig')
+    # Looked for first: what is missing is to be known before hours of testing.
+    lists = {}
+    for name, (models, val_list) in groups.items():
+        if args.weights and len(args.weights) != len(models):
+            raise DumpError(
+                f'--weights: expected one for each of {len(models)} models, got '
+                f'{len(args.weights)}.'
+            )
+        test_list = args.test_list or list_of(models[0], 'test')
+        if not args.no_validation:
+            val_list = val_list or list_of(models[0], 'val')
+        lists[name] = test_list, None if args.no_validation else val_list
+    means, report = [], ''
+    for name, (models, _) in groups.items():
+        mean, table = mean_of(models, *lists[name], args.out_dir / name, args)
+        means.append(mean)
+        if table is not None:
+            console = Console(width=200, record=True)
+            console.print(table)
+            report += f'# {name}\n' if name else ''
+            report += console.export_text()
+    if report:
+        write_text(args.out_dir / 'accuracy.md', report)
+    check_classes(args.leaderboard, means)
+    names = means[0].names
+    if any(mean.names != names for mean in means):
+        raise DumpError(
+            'epic: expected one test list for verbs and nouns, got others. Give '
+            '--test-list.'
+        )
     text = submission(args.leaderboard, means, labels)
-    check_submission(args.leaderboard, text, means[0].names, labels)
+    check_submission(args.leaderboard, text, names, labels)
     path = args.out_dir / LEADERBOARDS[args.leaderboard].file_name
     write_text(path, text)
-    print(f'wrote {path}: {len(means[0].names)} videos, in the form of the server')
+    print(f'wrote {path}: {len(names)} videos, in the form of the server')
 
 
 def main():

@@ -42,6 +42,11 @@ def list_of(model: Model, split: str) -> Path:
     """
     path = Path(find_dataset(Config.fromfile(model.config), 'val')['ann_file'])
     if split == 'test':
+        if '_val_' not in path.name:
+            raise DumpError(
+                f'{model.config}: expected a list with _val_ in its name, beside which '
+                f'that of the test is, got {path}. Give --test-list.'
+            )
         path = path.with_name(path.name.replace('_val_', '_test_'))
     if not path.is_file():
         raise DumpError(
@@ -86,6 +91,7 @@ def _predict(
     stat = model.checkpoint.stat()
     expected = dict(
         config=cfg.pretty_text,
+        list=list_file.read_text(encoding='utf-8'),
         checkpoint=str(model.checkpoint.resolve()),
         bytes=stat.st_size,
         changed=stat.st_mtime_ns,
@@ -94,12 +100,13 @@ def _predict(
         if json.loads(state.read_text(encoding='utf-8')) != expected:
             raise DumpError(
                 f'{dump}: expected predictions of {model.checkpoint} as it is now, '
-                'with the same config and options, got those of something else. '
+                'with the same config, options and list, got those of something else. '
                 'Choose another --out-dir, or delete this file.'
             )
         print(f'{dump} is there already')
         return load_dump(dump)
     folder.mkdir(parents=True, exist_ok=True)
+    state.unlink(missing_ok=True)  # it must not be that of an older dump
     write_text(config, cfg.pretty_text)
     launch: Tuple[Any, ...] = ()
     if testing.processes > 1:

@@ -5,12 +5,14 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from aia_mmaction.datasets.example import find_dataset
 from aia_mmaction.layers import ContextAttention, measure_gates
 
 # A gate is saturated where it is this near to 0 or 1.
@@ -29,6 +31,8 @@ class GateStatistics(NamedTuple):
 
     def fault(self) -> Optional[str]:
         """What a gate that does nothing, and can hardly learn to, is called."""
+        if not math.isfinite(self.mean):
+            return 'not finite'
         if self.saturated > MOSTLY:
             return 'saturated'
         return 'dead' if self.spread < HARDLY else None
@@ -41,12 +45,12 @@ class GateMonitorHook(Hook):
     The visualizer (``scalars.json``, TensorBoard) gets, of every gate, ``mean``,
     ``spread`` (standard deviation), ``saturated`` (the share within 0.01 of 0 or 1)
     and ``gradient`` (the norm over its parameters), as ``gates/LAYER/AXIS/...``;
-    the log gets one line of all. Gates that stay saturated, or dead (of one value
-    everywhere), are warned of once.
+    the log gets one line of all. The hook warns once if gates stay saturated, dead
+    (the same value everywhere) or not finite.
 
-    What is measured is the batch that is trained with, by the statistics of that
-    batch, of this process alone. Nothing of the training changes by it. A network
-    under ``torch.compile`` is compiled a second time for it.
+    It measures the batch that is trained with, in this process alone, and one
+    backward pass where gradients are accumulated. The training does not change. A
+    network under ``torch.compile`` is compiled a second time.
 
     Args:
         interval (int): Iterations from one measurement to the next. Defaults
@@ -58,6 +62,9 @@ class GateMonitorHook(Hook):
             Defaults to 5.
         num_pictures (int): How many videos. Defaults to 2.
     """
+
+    # After the checkpoint: no picture is worth an epoch.
+    priority = 'LOWEST'
 
     def __init__(
         self,
@@ -73,6 +80,7 @@ class GateMonitorHook(Hook):
         self._gates: Dict[str, Tensor] = {}  # mean, spread, share by the gate's name
         self._squares: Dict[str, Tensor] = {}  # the gradient's squared norm, likewise
         self._handles: List[Any] = []
+        self._scale = 1.0  # of the loss
         self._faults: Dict[str, int] = {}  # how often in a row
         self._has_warned = False
 
@@ -91,6 +99,7 @@ class GateMonitorHook(Hook):
         """Listen to the layers for one iteration in ``interval``."""
         if not self.every_n_train_iters(runner, self.interval):
             return
+        self._scale = _loss_scale(runner)  # which changes with the iteration
         for name, layer in _layers(runner):
             listen = partial(self._measure, name)
             self._handles.append(layer.register_forward_pre_hook(listen))
@@ -99,6 +108,9 @@ class GateMonitorHook(Hook):
                 self._handles.append(parameter.register_hook(add))
 
     def _measure(self, name: str, layer: ContextAttention, args: Any) -> None:
+        axes = layer.axes.all()
+        if f'{name}/{axes[0]}' in self._gates:
+            return  # called again, such as by gradient checkpointing
         for axis, gate in measure_gates(layer, args[0]).items():
             values = gate.float()
             saturated = ((values < NEAR) | (values > 1 - NEAR)).float().mean()
@@ -123,11 +135,10 @@ class GateMonitorHook(Hook):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        scale = _loss_scale(runner)
         rows = torch.stack(list(self._gates.values())).tolist() if self._gates else []
         found = {}
         for name, (mean, spread, saturated) in zip(self._gates, rows):
-            gradient = math.sqrt(float(self._squares.get(name, 0))) / scale
+            gradient = math.sqrt(float(self._squares.get(name, 0))) / self._scale
             found[name] = GateStatistics(mean, spread, saturated, gradient)
         self._gates.clear()
         self._squares.clear()
@@ -169,8 +180,8 @@ class GateMonitorHook(Hook):
                 runner,
                 'GateMonitorHook: expected gates that tell places apart, got '
                 f'{len(last)} of {len(found)} that did not in {self.patience} '
-                f'measurements: {shown}. Give the attention a higher rate '
-                '(attention_lr_mult), or look whether its weights are finite.',
+                f'measurements: {shown}. Give the attention another learning rate '
+                '(attention_lr_mult of AIAOptimWrapperConstructor).',
             )
 
     def _warn_once(self, runner: Runner, text: str) -> None:
@@ -181,26 +192,42 @@ class GateMonitorHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw the gates, every ``picture_interval`` epochs."""
         # Not with the package, which is to be imported fast
+        from aia_mmaction.visualization.video import InputError
+
+        if (
+            not self.every_n_epochs(runner, self.picture_interval)
+            or runner.val_loop is None
+            or not is_main_process()
+        ):
+            return
+        try:
+            self._draw(runner)
+        except InputError as error:
+            self._warn_once(runner, f'GateMonitorHook draws nothing: {error}')
+
+    def _draw(self, runner: Runner) -> None:
         from aia_mmaction.visualization import Panel, contact_sheet
         from aia_mmaction.visualization.video import Network, gate_panels
 
-        loop = runner.val_loop
-        if not self.every_n_epochs(runner, self.picture_interval) or loop is None:
-            return
-        dataset = loop.dataloader.dataset
-        pipeline = runner.cfg.val_dataloader.dataset.pipeline
+        dataset = runner.val_loop.dataloader.dataset
+        pipeline = find_dataset(runner.cfg, 'val')['pipeline']
         model = _model(runner)
+        count = min(self.num_pictures, len(dataset))
         was_training = model.training
         model.eval()
-        count = min(self.num_pictures, len(dataset))
-        for number in range(count):
-            data = pseudo_collate([dataset[number * len(dataset) // count]])
-            network = Network(model, data, pipeline)
-            frames, rows = gate_panels(network, None, 'product')
-            panels = [Panel('input', frames), *(panel for row in rows for panel in row)]
-            sheet = contact_sheet(panels, f'epoch {runner.epoch + 1}')
-            runner.visualizer.add_image(f'gates_{number}', sheet, runner.epoch + 1)
-        model.train(was_training)
+        try:
+            for number in range(count):
+                data = pseudo_collate([dataset[number * len(dataset) // count]])
+                frames, rows = gate_panels(
+                    Network(model, data, pipeline), None, 'product'
+                )
+                panels = [panel for row in rows for panel in row]
+                sheet = contact_sheet(
+                    [Panel('input', frames), *panels], f'epoch {runner.epoch + 1}'
+                )
+                runner.visualizer.add_image(f'gates_{number}', sheet, runner.epoch + 1)
+        finally:
+            model.train(was_training)
 
 
 def _model(runner: Runner) -> nn.Module:

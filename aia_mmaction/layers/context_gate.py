@@ -53,7 +53,7 @@ class ContextGate(nn.Module):
         if getattr(self.norm, 'bias', None) is None:
             raise ValueError(
                 "init='identity': expected a norm with weight and bias, got "
-                f'{self.norm}. Leave affine=False out of norm_cfg.'
+                f'{self.norm}. Set affine=True in norm_cfg.'
             )
         nn.init.constant_(self.norm.bias, OPEN_LOGIT)
 

@@ -61,6 +61,8 @@ def measure_gates(layer: ContextAttention, x: Tensor) -> Dict[str, Tensor]:
         layer.forward(x)  # without the hooks of the layer
     for buffer, value in zip(layer.buffers(), before):
         buffer.copy_(value)
+    # Under autocast it has weights that were cast here, without gradients.
+    torch.clear_autocast_cache()
     return gates[layer]
 
 

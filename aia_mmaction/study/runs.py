@@ -62,6 +62,8 @@ def run_all(
     Returns:
         dict[str, list[Record]]: Of every model, in the order of the seeds.
     """
+    if load_from is not None:  # belongs to what the records are of
+        cfg_options = {**cfg_options, 'load_from': load_from}
     runs = [(model, seed) for seed in seeds for model in models]
     configs = {
         model.name: _keep_config(model, cfg_options, records_dir) for model in models
@@ -79,7 +81,7 @@ def run_all(
                 seed,
                 configs[model.name],
                 work_dir / model.name / f'seed{seed}',
-                load_from and load_from.format(seed=seed),
+                load_from and load_from.replace('{seed}', str(seed)),
             )
             path = _record_of(records_dir, model.name, seed)
             write_text(path, json.dumps(record._asdict()) + '\n')

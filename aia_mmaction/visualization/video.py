@@ -199,8 +199,8 @@ def gate_panels(
     stages = layers_by_stage(network.model)
     if not stages:
         raise InputError(
-            'expected a network with attention, got one without. Set plugins of '
-            'its backbone.'
+            'expected CinST or another of the attention layers in the backbone or the '
+            'neck, got none. Set plugins of the backbone.'
         )
     unknown = set(chosen or ()) - set(stages)
     if unknown:
@@ -211,6 +211,11 @@ def gate_panels(
     with recorded_gates(network.model) as gates:
         network.predict()
     frames = network.frames()
+    if frames.shape[-1] != 3:
+        raise InputError(
+            f'expected frames in colour, got {frames.shape[-1]} channels, as optical '
+            'flow has. They cannot be shown.'
+        )
     rows = []
     for stage in chosen or stages:
         for layer in stages[stage]:

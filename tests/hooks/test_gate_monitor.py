@@ -2,14 +2,17 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from aia_mmaction import CinST, STinC
+from aia_mmaction import CinST, GateMonitorHook, STinC
 
 LAYERS = {'CinST': CinST, 'STinC': STinC, 'none': lambda **kwargs: nn.Identity()}
 
@@ -111,28 +114,30 @@ def test_numbers_are_those_of_the_training_batch(tmp_path, kind):
     assert len(row) == 2 * 4 * 4 + 1  # layers, gates, numbers; and the step
 
 
-def test_training_is_the_same_with_it(tmp_path):
-    plain = train(tmp_path / 'plain', [])
-    seen = train(tmp_path / 'seen', monitor(interval=2))
+@pytest.mark.parametrize('amp', [False, True])
+def test_training_is_the_same_with_it(tmp_path, amp, monkeypatch):
+    options = {}
+    if amp:  # whose casts of weights the reference path would share
+        monkeypatch.setenv('AIA_MMACTION_IMPL', 'reference')
+        options = dict(type='AmpOptimWrapper', dtype='bfloat16')
+    plain = train(tmp_path / 'plain', [], **options)
+    seen = train(tmp_path / 'seen', monitor(interval=2), **options)
     for key, tensor in plain.model.state_dict().items():
         assert torch.equal(tensor, seen.model.state_dict()[key]), key
     assert [row['step'] for row in scalars(tmp_path / 'seen')] == [2, 4, 6]
     assert log_of(tmp_path / 'seen').count('Gates at iteration') == 3
 
 
-def test_gradients_are_those_before_the_loss_is_scaled(tmp_path):
-    rows = []
-    for name, more in (
-        ('float', {}),
-        (
-            'scaled',
-            dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1024.0),
-        ),
-    ):
-        train(tmp_path / name, monitor(interval=1), iterations=1, **more)
-        rows += scalars(tmp_path / name)
+def test_gradients_are_those_before_the_loss_is_scaled(tmp_path, monkeypatch):
+    """Of a scale that grows after the backward pass; on a CPU it is always 1."""
+    train(tmp_path / 'float', monitor(interval=1), iterations=1)
+    scales = iter([4.0, 8.0])
+    scaler = SimpleNamespace(get_scale=lambda: next(scales))
+    monkeypatch.setattr(OptimWrapper, 'loss_scaler', scaler, raising=False)
+    train(tmp_path / 'scaled', monitor(interval=1), iterations=1)
     key = 'gates/first/T/gradient'
-    assert rows[1][key] == pytest.approx(rows[0][key], rel=0.1)
+    (plain,), (scaled,) = (scalars(tmp_path / name) for name in ('float', 'scaled'))
+    assert scaled[key] == pytest.approx(plain[key] / 4, rel=1e-4)
 
 
 def test_warns_once_of_gates_that_stay_dead(tmp_path):
@@ -163,3 +168,24 @@ def test_compiled_networks_are_measured_too(tmp_path):
     train(tmp_path / 'compiled', monitor(interval=2), compile=dict(backend='eager'))
     plain, compiled = (scalars(tmp_path / name) for name in ('plain', 'compiled'))
     assert [pytest.approx(row, rel=1e-4) for row in plain] == compiled
+
+
+def test_draws_nothing_where_there_is_nothing():
+    """Such as in the plain network of a study; its training goes on."""
+    loader = SimpleNamespace(dataset=[dict(inputs=torch.zeros(4, 3, 5, 6))])
+    said = []
+    runner = SimpleNamespace(
+        epoch=4,
+        model=Network('none', False, True).train(),
+        val_loop=SimpleNamespace(dataloader=loader),
+        cfg=Config(dict(val_dataloader=dict(dataset=dict(pipeline=[])))),
+        logger=SimpleNamespace(log=lambda level, text: said.append(text)),
+    )
+    GateMonitorHook().after_train_epoch(runner)
+    assert len(said) == 1 and 'got none. Set plugins' in said[0]
+    assert runner.model.training
+
+
+def test_draws_after_the_checkpoint_is_written(tmp_path):
+    runner = train(tmp_path, monitor(), iterations=1)
+    assert isinstance(runner.hooks[-1], GateMonitorHook)

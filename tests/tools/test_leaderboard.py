@@ -10,7 +10,8 @@ import pytest
 from mmengine.config import Config
 
 from aia_mmaction.evaluation import leaderboard
-from aia_mmaction.evaluation.dumps import load_dump
+from aia_mmaction.evaluation.dumps import DumpError, load_dump
+from aia_mmaction.evaluation.submission import check_submission
 from tools import leaderboard as tool
 
 from ..evaluation.test_dumps import make_dump
@@ -100,12 +101,15 @@ def test_every_model_is_tested_once(tested, monkeypatch):
     assert [call[:2] for call in tested[4:]] == [('bad', 'test')]
 
 
-@pytest.mark.parametrize('change', ['checkpoint', 'protocol'])
+@pytest.mark.parametrize('change', ['checkpoint', 'list', 'protocol'])
 def test_predictions_of_something_else_are_not_taken(tested, monkeypatch, change):
     run(monkeypatch, 'sthv2', *models('good'))
     options = []
     if change == 'checkpoint':
         Path('good.pth').write_bytes(b'other weights')
+    elif change == 'list':
+        path = Path('data/sthv2/sthv2_val_list_videos.txt')
+        path.write_text(path.read_text().replace('1.webm 0', '1.webm 1'))
     else:
         options = ['--protocol', 'accurate']
     with pytest.raises(SystemExit, match='got those of something else'):
@@ -157,7 +161,7 @@ def test_verbs_and_nouns(tested, monkeypatch):
     action = results['9']['action']
     assert max(action, key=action.get) == '4,7' and len(action) == 100
     assert Path('out/accuracy.md').read_text().count('1_model') == 2
-    with pytest.raises(SystemExit, match='expected models of nouns'):
+    with pytest.raises(SystemExit, match='--noun-models: expected pairs'):
         run(monkeypatch, 'epic', *models('verbs'))
 
 
@@ -169,8 +173,12 @@ def test_what_the_server_refuses_is_not_written(tested, monkeypatch, name):
 
 
 def test_arguments_are_checked_before_anything_is_tested(tested, monkeypatch):
-    with pytest.raises(SystemExit, match='an odd number of files'):
+    with pytest.raises(SystemExit, match='expected pairs of CONFIG CHECKPOINT, got 1'):
         run(monkeypatch, 'sthv2', *models('good')[:-1])
+    with pytest.raises(SystemExit, match='one for each of 1 models, got 2'):
+        run(monkeypatch, 'sthv2', *models('good'), '--weights', '1', '2')
+    with pytest.raises(SystemExit, match='--noun-models: expected epic'):
+        run(monkeypatch, 'sthv2', *models('good'), '--noun-models', 'a', 'b')
     with pytest.raises(SystemExit, match='gone.pth: expected a file'):
         run(monkeypatch, 'sthv2', *models('gone'))
     os.remove('data/sthv2/sthv2_test_list_videos.txt')
@@ -180,3 +188,36 @@ def test_arguments_are_checked_before_anything_is_tested(tested, monkeypatch):
     with pytest.raises(SystemExit, match='expected the val list'):
         run(monkeypatch, 'sthv2', *models('good'), '--test-list', 'good.pth')
     assert not tested
+
+
+GOOD = dict(
+    sthv1='9;a\n8;b\n', sthv2='9;1;2;3;4;5\n8;0;2;3;4;173\n', jester='9;a\n8;b\n'
+)
+
+
+@pytest.mark.parametrize(
+    'name, text, error',
+    [
+        ('sthv1', '9;a\n', 'each of 2 videos once, got 1 lines'),
+        ('sthv1', '9;a\n9;b\n', 'got 2 lines of 1 videos'),
+        ('sthv1', '9;a\n8;c\n', 'name of a class'),
+        ('jester', '9;a\n8\n', 'name of a class'),
+        ('sthv2', '9;1;2;3;4;5\n8;1;2;3;4\n', '5 different classes'),
+        ('sthv2', '9;1;2;3;4;5\n8;1;2;3;4;4\n', '5 different classes'),
+        ('sthv2', '9;1;2;3;4;5\n8;1;2;3;4;174\n', 'from 0 to 173'),
+    ],
+)
+def test_what_servers_take(name, text, error):
+    check_submission(name, GOOD[name], TEST, ['a', 'b'])
+    with pytest.raises(DumpError, match=error):
+        check_submission(name, text, TEST, ['a', 'b'])
+
+
+def test_what_the_server_of_epic_takes():
+    scores = dict(verb=range(97), noun=range(300), action=range(100))
+    video = {kind: {str(k): 0.0 for k in numbers} for kind, numbers in scores.items()}
+    good = dict(results={'9': video, '8': video})
+    check_submission('epic', json.dumps(good), TEST)
+    for bad in ({'9': video}, {'9': video, '8': {**video, 'noun': {}}}):
+        with pytest.raises(DumpError, match='epic: expected'):
+            check_submission('epic', json.dumps(dict(results=bad)), TEST)
