@@ -1,4 +1,7 @@
-"""Every command of the pages is run by a test, or says why it cannot be."""
+"""Every kind of command of the pages is run by a test, or says why it cannot be.
+
+Commands are told apart by how they begin; their options are those of the test.
+"""
 
 import re
 
