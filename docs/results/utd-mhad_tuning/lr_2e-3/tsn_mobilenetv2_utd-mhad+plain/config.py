@@ -76,12 +76,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(
         convert_to_iter_based=True, end=4, start_factor=0.04, type='LinearLR'),
-    dict(
-        T_max=8,
-        begin=4,
-        convert_to_iter_based=True,
-        end=12,
-        type='CosineAnnealingLR'),
+    dict(begin=4, convert_to_iter_based=True, end=12, type='CosineAnnealingLR'),
 ]
 resume = False
 reversed_pairs = [
