@@ -12,6 +12,7 @@ from .benchmarks import make_benchmarks
 from .conftest import (
     IN_PROCESS,
     REPO,
+    exhaustive_but,
     fresh,
     mmaction2,
     read_config,
@@ -181,22 +182,40 @@ def test_tool(wheel, tmp_path):
     assert len(list((tmp_path / 'data/videos/train').iterdir())) == 8
 
 
+def metafile():
+    """The entries of configs/metafile.yml, by name."""
+    meta = yaml.safe_load((REPO / 'configs/metafile.yml').read_text())
+    return {model['Name']: model for model in meta['Models']}
+
+
 def test_metafile():
     index = yaml.safe_load((REPO / 'model-index.yml').read_text())
     assert index == dict(Import=['configs/metafile.yml'])
-    meta = yaml.safe_load((REPO / 'configs/metafile.yml').read_text())
-    assert sorted(m['Name'] for m in meta['Models']) == CONFIGS
-    for model in meta['Models']:
-        assert model['Config'] == f'configs/{model["Name"]}.py'
-        cfg = read_config(f'{model["Name"]}.py')
-        network, backbone = model['Metadata']['Architecture'].split(' ')
-        kind, _, depth = backbone.partition('-')
-        assert kind in cfg.model.backbone.type
-        assert cfg.model.backbone.get('depth', '') == (depth and int(depth))
-        assert cfg.model.backbone.type.endswith('TSM') == (network == 'TSM')
-        frames = cfg.model.backbone.get('num_segments', 8)
-        assert model['Metadata']['Frames'] == frames
-        folder = DATA[model['Metadata']['Training Data'].split(' split')[0]]
-        assert cfg.train_dataloader.dataset.ann_file.startswith(folder)
-        split = model['Metadata']['Training Data'].partition(' split ')[2]
-        assert f'split_{split}' in cfg.train_dataloader.dataset.ann_file or (not split)
+    assert sorted(metafile()) == CONFIGS
+
+
+# Of each kind of network, and one with a split
+USUAL = (
+    'tsn_r50_cinst_sthv1',
+    'tsm_r50_stinc_egtea-split2_16f',
+    'r2plus1d_r34_cinst_kinetics400',
+    'tsm_mobilenetv2_stinc_utd-mhad',
+)
+
+
+@pytest.mark.parametrize('name', exhaustive_but(USUAL, CONFIGS))
+def test_metafile_says_what_the_config_is(name):
+    model = metafile()[name]
+    assert model['Config'] == f'configs/{name}.py'
+    cfg = read_config(f'{name}.py')
+    network, backbone = model['Metadata']['Architecture'].split(' ')
+    kind, _, depth = backbone.partition('-')
+    assert kind in cfg.model.backbone.type
+    assert cfg.model.backbone.get('depth', '') == (depth and int(depth))
+    assert cfg.model.backbone.type.endswith('TSM') == (network == 'TSM')
+    frames = cfg.model.backbone.get('num_segments', 8)
+    assert model['Metadata']['Frames'] == frames
+    folder = DATA[model['Metadata']['Training Data'].split(' split')[0]]
+    assert cfg.train_dataloader.dataset.ann_file.startswith(folder)
+    split = model['Metadata']['Training Data'].partition(' split ')[2]
+    assert f'split_{split}' in cfg.train_dataloader.dataset.ann_file or not split
