@@ -213,7 +213,7 @@ def test_bad_input(monkeypatch, video, tmp_path):
     message = refused(monkeypatch, AIA, weights, video, '--labels', labels, *out)
     assert 'expected 8 names, one per class, got 1' in message
     message = refused(monkeypatch, PLAIN, checkpoint(tmp_path, PLAIN), video, *out)
-    assert 'expected a network with attention' in message
+    assert 'expected CinST or another of the attention layers' in message
     message = refused(
         monkeypatch,
         AIA,
