@@ -14,7 +14,7 @@ NOTEBOOK = REPO / 'docs/tutorial.ipynb'
 def test_what_it_shows_is_of_no_machine():
     text = NOTEBOOK.read_text()
     assert not re.search(r'/(root|home|work|tmp)/|stderr', text)
-    assert len(text) < 700_000  # is loaded by whoever opens the page
+    assert len(text) < 800_000  # is loaded by whoever opens the page
 
 
 @pytest.mark.slow
