@@ -19,7 +19,9 @@ def lost_multiplier(cfg: Config) -> Optional[str]:
     if isinstance(schedulers, dict):
         schedulers = [schedulers]
     multiplier = options.get('attention_lr_mult', 1)
-    constructor = type_name(dict(type=optim_wrapper.get('constructor')))
+    constructor = type_name(
+        dict(type=optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor'))
+    )
     if multiplier != 1 and constructor != 'AIAOptimWrapperConstructor':
         return (
             f'attention_lr_mult={multiplier}: expected it with constructor='

@@ -11,6 +11,7 @@ def run(multiplier, *schedules, constructor='aia_mmaction.AIAOptimWrapperConstru
     return Checked(cfg=cfg)
 
 
+OPTION = dict(attention_lr_mult=10)
 ONE_CYCLE = dict(type='OneCycleLR', eta_max=0.1)
 
 
@@ -20,11 +21,17 @@ def test_one_cycle_loses_the_multiplier():
         run(10, ONE_CYCLE).train()
 
 
-@pytest.mark.parametrize('constructor', [None, 'TSMOptimWrapperConstructor'])
-def test_another_constructor_does_not_know_it(constructor):
-    with pytest.raises(ValueError, match="with constructor='AIAOptimWrapper"):
+def test_another_constructor_does_not_know_it():
+    constructor = 'TSMOptimWrapperConstructor'
+    with pytest.raises(ValueError, match=f'got {constructor}, which does not know it'):
         run(10, constructor=constructor).train()
     run(1, constructor=constructor).train()
+
+
+def test_a_config_without_a_constructor():
+    checked = Checked(cfg=dict(optim_wrapper=dict(paramwise_cfg=OPTION)))
+    with pytest.raises(ValueError, match='got DefaultOptimWrapperConstructor'):
+        checked.train()
 
 
 def test_others_keep_it():
