@@ -80,18 +80,27 @@ def main():
         baselines = {m.name: Model(m.config, modules[0]).name for m in models}
     else:
         baselines = {m.name: models[0].name for m in models}
+    names = None
+    if args.labels is not None:
+        names = list_from_file(args.labels, encoding='utf-8-sig')
+        for model in models:
+            head = model.read(args.cfg_options).model.cls_head
+            if head.num_classes != len(names):
+                sys.exit(
+                    f'{args.labels}: expected num_classes={head.num_classes} names '
+                    f'for {model.config}, got {len(names)}. Give the names of its '
+                    'classes, one per line.'
+                )
     records = args.records or args.out
     runs = run_all(
         models, args.seeds, args.cfg_options, args.work_dir, records, args.load_from
     )
     configs = {model.name: model.read(args.cfg_options) for model in models}
-    if args.labels is None:
+    if names is None:
         num_classes = 1 + max(
             max(r.labels + r.predicted) for r in sum(runs.values(), [])
         )
         names = list(map(str, range(num_classes)))
-    else:
-        names = list_from_file(args.labels, encoding='utf-8-sig')
     study = Study(
         title=args.title or args.out.resolve().name,
         command=as_command('python', 'tools/study.py', *sys.argv[1:]),

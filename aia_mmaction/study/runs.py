@@ -14,9 +14,11 @@ import mmaction
 import mmengine
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 import aia_mmaction
 from aia_mmaction.benchmarking.report import cpu_name
+from aia_mmaction.benchmarking.untrained import build_network
 from aia_mmaction.evaluation.dumps import load_dump
 from aia_mmaction.utils.commands import MIM, run_command
 from aia_mmaction.utils.config import type_name
@@ -61,13 +63,21 @@ def run_all(
 
     Returns:
         dict[str, list[Record]]: Of every model, in the order of the seeds.
+
+    Raises:
+        SystemExit: If a folder has results of other configs, or a network cannot
+            be built.
     """
     if load_from is not None:  # belongs to what the records are of
         cfg_options = {**cfg_options, 'load_from': load_from}
     runs = [(model, seed) for seed in seeds for model in models]
-    configs = {
-        model.name: _keep_config(model, cfg_options, records_dir) for model in models
-    }
+    configs = {}
+    for model in models:
+        cfg = model.read(cfg_options)
+        _check(model, cfg)
+        # Checkpoints of another config are not to be resumed, either.
+        for folder in (work_dir, records_dir):
+            configs[model.name] = _keep_config(model, cfg, folder)
     done: Dict[Tuple[str, int], Record] = {}
     for model, seed in runs:
         path = _record_of(records_dir, model.name, seed)
@@ -97,16 +107,29 @@ def _read(path: Path) -> Record:
     return Record(**json.loads(path.read_text(encoding='utf-8')))
 
 
-def _keep_config(model: Model, cfg_options: Dict[str, Any], records_dir: Path) -> Path:
+def _check(model: Model, cfg: Config) -> None:
+    """Build the network, which is better than hours of the others before it fails."""
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    try:
+        build_network(cfg)
+    except (ImportError, KeyError, TypeError, ValueError) as error:
+        raise SystemExit(
+            f'{model.config}: expected a network that can be built as {model.name}, '
+            f'got {type(error).__name__}: {error}. The backbone takes --modules if its '
+            "type is one of this package, such as 'aia_mmaction.AIAResNet'; modules of "
+            'timm need timm.'
+        ) from error
+
+
+def _keep_config(model: Model, cfg: Config, folder: Path) -> Path:
     """Write the whole config, or see that it is the one of before."""
-    path = records_dir / model.name / 'config.py'
-    cfg = model.read(cfg_options)
+    path = folder / model.name / 'config.py'
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, cfg.pretty_text)
     elif Config.fromfile(path).to_dict() != cfg.to_dict():
         raise SystemExit(
-            f'{path.parent}: expected records of {model.config} as it is now, with '
+            f'{path.parent}: expected results of {model.config} as it is now, with '
             'the same --cfg-options, got those of another config. Choose another '
             'folder, or delete this one.'
         )
@@ -131,14 +154,16 @@ def _progress(runs: Sequence[Tuple[Model, int]], done: Dict[Any, Record]) -> str
 def _run(
     name: str, seed: int, config: Path, work_dir: Path, load_from: Optional[str]
 ) -> Record:
+    # Not --seed, which MMAction2 ignores where a config has `randomness`
+    options = [f'randomness.seed={seed}']
+    resume = ['--resume']
     # MMEngine either resumes or loads.
-    has_begun = (work_dir / 'last_checkpoint').exists()
-    start = ['--resume']
-    if load_from is not None and not has_begun:
-        start = ['--cfg-options', f'load_from={load_from}']
+    if load_from is not None and not (work_dir / 'last_checkpoint').exists():
+        options.append(f'load_from={load_from}')
+        resume = []
     run_command(
-        *(*MIM, 'train', 'mmaction', config),
-        *('--work-dir', work_dir, '--seed', seed, *start),
+        *(*MIM, 'train', 'mmaction', config, '--work-dir', work_dir, *resume),
+        *('--cfg-options', *options),
     )
     videos, labels, predicted = _test(config, work_dir, 'forwards')
     backwards = None
@@ -205,7 +230,10 @@ def _scalars(work_dir: Path, *names: str) -> Iterator[Dict[str, float]]:
     """What MMEngine logged together with the first of these, over resumed runs too."""
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text(encoding='utf-8').splitlines():
-            found = json.loads(line)
+            try:
+                found = json.loads(line)
+            except json.JSONDecodeError:  # the last one of a run that was killed
+                continue
             if names[0] in found:
                 # Five digits, as in MMEngine's log
                 yield {

@@ -94,9 +94,9 @@ def test_differences(report):
 
 
 def test_played_backwards(report):
-    """Of 8 videos of the pair: as forwards, as the other, as something else."""
-    assert row(report, r'plain \| left, right')[2:] == ['75', '25', '0']
-    assert row(report, r'attended \| left, right')[2:] == ['0', '88', '12']
+    """Of 8 videos: another prediction; the own class, the other one, a third."""
+    assert row(report, r'plain \| left, right')[2:] == ['25', '75', '25', '0']
+    assert row(report, r'attended \| left, right')[2:] == ['88', '0', '88', '12']
 
 
 def test_how_it_was_made(report):

@@ -6,7 +6,14 @@ import pytest
 
 from aia_mmaction.study import Model, run_all, runs
 
-CONFIG = "model = dict(backbone=dict(type='ResNet'))\n"
+CONFIG = """
+model = dict(
+    type='Recognizer2D',
+    backbone=dict(type='ResNet', depth=18),
+    cls_head=dict(type='TSNHead', num_classes=2, in_channels=512),
+)
+randomness = dict(seed=7)
+"""
 
 
 @pytest.fixture
@@ -20,18 +27,18 @@ def commands(tmp_path, monkeypatch):
     return found
 
 
-def study(**kwargs):
-    models = [Model(Path('net.py'))]
-    return run_all(models, [3, 4], {}, Path('work'), Path('records'), **kwargs)
+def study(module=None, options=None, work_dir='work', records='records', **kwargs):
+    models = [Model(Path('net.py'), module)]
+    folders = Path(work_dir), Path(records)
+    return run_all(models, [3, 4], options or {}, *folders, **kwargs)
 
 
 def test_each_seed_starts_from_its_own_checkpoint(commands):
     study(load_from='plain/seed{seed}/epoch_12.pth')
-    assert [command[-4:] for command in commands] == [
+    assert [command[-3:] for command in commands] == [
         [
-            '--seed',
-            f'{seed}',
             '--cfg-options',
+            f'randomness.seed={seed}',
             f'load_from=plain/seed{seed}/epoch_12.pth',
         ]
         for seed in (3, 4)
@@ -43,8 +50,8 @@ def test_what_has_begun_is_resumed_and_not_loaded_again(commands):
     work_dir.mkdir(parents=True)
     (work_dir / 'last_checkpoint').write_text('epoch_1.pth')
     study(load_from='plain/seed{seed}/epoch_12.pth')
-    assert '--resume' in commands[0] and '--cfg-options' not in commands[0]
-    assert '--resume' not in commands[1] and '--cfg-options' in commands[1]
+    assert '--resume' in commands[0] and 'load_from' not in commands[0][-1]
+    assert '--resume' not in commands[1] and 'load_from' in commands[1][-1]
 
 
 def test_nothing_is_done_twice(commands):
@@ -52,3 +59,28 @@ def test_nothing_is_done_twice(commands):
     assert len(commands) == 2
     study()
     assert len(commands) == 2
+
+
+@pytest.mark.parametrize('same', ['work_dir', 'records'])
+def test_another_config_in_a_folder_of_before(commands, same):
+    """Neither its records nor its checkpoints are those of the new one."""
+    study()
+    other = dict(work_dir='others', records='other_records')
+    del other[same]
+    with pytest.raises(SystemExit, match='got those of another config'):
+        study(options={'model.backbone.depth': 34}, **other)
+    assert len(commands) == 2
+
+
+def test_what_cannot_be_built_is_known_before_anything_is_trained(commands):
+    """MMAction2's ResNet has no plugins."""
+    with pytest.raises(SystemExit, match=r"net\+CinST, got TypeError: .*AIAResNet'"):
+        study(module='CinST')
+    assert not commands
+
+
+def test_a_log_that_was_cut_off(tmp_path):
+    log = tmp_path / 'a/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 1.0, "step": 10}\n{"loss": 0.5, "st')
+    assert list(runs._scalars(tmp_path, 'loss')) == [dict(loss=1.0, step=10)]
