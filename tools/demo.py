@@ -19,7 +19,7 @@ from mmaction.evaluation import ConfusionMatrix
 
 from aia_mmaction.study import Model, Study, run_all, write_report
 from aia_mmaction.study.motion_pairs import LABELS, parser, render
-from aia_mmaction.utils.files import as_command
+from aia_mmaction.utils.files import as_command, draft_of
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -59,7 +59,8 @@ def plot_confusion(records, classes, path):
         axes.label_outer()
     all_axes[0].set_ylabel('true')
     figure.colorbar(image, ax=all_axes, label='% of the class', shrink=0.8)
-    figure.savefig(path, dpi=100)
+    with draft_of(path) as draft:
+        figure.savefig(draft, dpi=100)
 
 
 def main():

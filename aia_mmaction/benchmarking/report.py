@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aia_mmaction import __version__
+from aia_mmaction.utils.files import draft_of
 
 from .timing import Row, Setting
 
@@ -123,4 +124,5 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axis.invert_yaxis()
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside upper center', ncols=len(labels))
-    figure.savefig(path, dpi=120)
+    with draft_of(path) as draft:
+        figure.savefig(draft, dpi=120)

@@ -52,8 +52,9 @@ class FlipByLabelName(Flip):
 
     Args:
         labels (str): A file with one class name per line in the order of
-            their numbers, or ``'sthv1'`` or ``'sthv2'``, Something-Something
-            in MMAction2's order, or ``'jester'``.
+            their numbers, or one that the package has: ``'sthv1'`` or
+            ``'sthv2'``, Something-Something in MMAction2's order,
+            ``'jester'``, ``'utd-mhad'``.
         **kwargs: Arguments of ``Flip``.
 
     Raises:

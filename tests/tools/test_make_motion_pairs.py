@@ -117,8 +117,10 @@ def test_bad_arguments(args, error, tmp_path):
     assert not (tmp_path / 'x').exists()
 
 
-def test_other_size_than_before(tmp_path):
-    args = ('--num-train', 8, '--num-test', 8, '--size', 32)
-    call(TOOL, tmp_path, *args, cwd=tmp_path)
-    out = call(TOOL, tmp_path, '--num-train', 16, cwd=tmp_path, check=False)
+def test_other_videos_than_before(tmp_path):
+    args = ('--num-test', 8, '--size', 32, '--num-train')
+    call(TOOL, tmp_path, *args, 8, cwd=tmp_path)
+    out = call(TOOL, tmp_path, *args, 16, cwd=tmp_path, check=False)
     assert 'expected 16 videos, got 8' in out
+    out = call(TOOL, tmp_path, *args, 8, '--seed', 1, cwd=tmp_path, check=False)
+    assert "'seed': 1}, got {" in out and 'Choose another folder' in out

@@ -194,6 +194,8 @@ def test_newer_package_of_sthv2(tmp_path, capsys):
         prepare('sthv2', 'raw', tmp_path, '--with-test-labels')
     with pytest.raises(SystemExit, match='expected sthv2, got jester'):
         prepare('jester', 'raw', tmp_path, '--with-test-labels')
+    with pytest.raises(SystemExit, match='expected utd-mhad, got sthv2'):
+        prepare('sthv2', 'raw', tmp_path, '--modality', 'rgb')
 
 
 def test_sthv2(tmp_path):

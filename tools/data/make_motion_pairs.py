@@ -15,6 +15,7 @@ The result has MMAction2's layout for VideoDataset:
     OUT/videos/{train,test}/00000.avi ...
     OUT/motion_pairs_{train,test}_list_videos.txt   # 'train/00000.avi 3'
     OUT/label_map.txt                               # class names
+    OUT/settings.json                               # what the videos were made with
 
 Examples:
     python tools/data/make_motion_pairs.py data/motion_pairs
@@ -25,7 +26,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from aia_mmaction.datasets.preparation.motion_pairs import CLASSES, make_split
+from aia_mmaction.datasets.preparation.motion_pairs import (
+    CLASSES,
+    keep_settings,
+    make_split,
+)
 from aia_mmaction.utils.files import write_text
 
 
@@ -60,10 +65,11 @@ def main():
         )
     args.out.mkdir(parents=True, exist_ok=True)
     write_text(args.out / 'label_map.txt', '\n'.join(CLASSES) + '\n')
-    settings = args.num_frames, args.size, args.seed
+    settings = dict(num_frames=args.num_frames, size=args.size, seed=args.seed)
     try:
-        make_split(args.out, 'train', args.num_train, *settings)
-        make_split(args.out, 'test', args.num_test, *settings)
+        keep_settings(args.out, settings)
+        make_split(args.out, 'train', args.num_train, **settings)
+        make_split(args.out, 'test', args.num_test, **settings)
     except ValueError as error:
         sys.exit(f'{Path(__file__).name}: {error}')
 

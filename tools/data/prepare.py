@@ -66,8 +66,8 @@ def parse_args():
     parser.add_argument(
         '--modality',
         choices=['depth', 'rgb'],
-        default='depth',
-        help='of utd-mhad. Default: %(default)s',
+        help='of utd-mhad. Default: depth. No config reads the colour videos: in one '
+        'for depth, change ann_file and data_prefix to data/utd-mhad-rgb',
     )
     parser.add_argument(
         '--num-workers',
@@ -80,13 +80,18 @@ def parse_args():
 
 def main():
     args = parse_args()
+    if args.modality and args.benchmark != 'utd-mhad':
+        sys.exit(
+            f'--modality: expected utd-mhad, got {args.benchmark}, of which there is '
+            'one kind of videos. Leave the option out.'
+        )
     name = args.benchmark + ('-rgb' if args.modality == 'rgb' else '')
     target = args.target or Path('data') / name
     options = {}
     if args.benchmark in ('sthv1', 'sthv2', 'jester'):
         options['label_order'] = args.label_order
     if args.benchmark == 'utd-mhad':
-        options['modality'] = args.modality
+        options['modality'] = args.modality or 'depth'
     if args.with_test_labels:
         if args.benchmark != 'sthv2':
             sys.exit(
@@ -96,7 +101,7 @@ def main():
         options['with_test_labels'] = True
     try:
         prepare(args.benchmark, args.source, target, args.num_workers, **options)
-    except (AnnotationError, ArchiveError, OSError) as error:
+    except (AnnotationError, ArchiveError, ImportError, OSError) as error:
         sys.exit(f'{Path(__file__).name}: {error}')
 
 

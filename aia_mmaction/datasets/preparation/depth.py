@@ -1,5 +1,6 @@
 """Recordings of a depth camera as grey videos."""
 
+import importlib.util
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -74,7 +75,14 @@ def convert(
 
     Returns:
         dict[str, str]: Why a video could not be made, by its name.
+
+    Raises:
+        ImportError: If PyAV is not installed.
     """
+    if importlib.util.find_spec('av') is None:
+        raise ImportError(
+            'Expected PyAV, which writes videos, got none. Run `pip install av`.'
+        )
     target.mkdir(parents=True, exist_ok=True)
     todo = {
         name: path

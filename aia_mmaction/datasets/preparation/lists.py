@@ -89,6 +89,7 @@ def prepare(
     Raises:
         AnnotationError: If the owners' files are not what they should be.
         ArchiveError: If an archive cannot be unpacked.
+        ImportError: If a library is missing that writes videos.
         OSError: If something is missing or cannot be written.
     """
     read = partial(getattr(annotations, benchmark.replace('-', '_')), **options)
@@ -120,6 +121,11 @@ def prepare(
         target / 'unreadable.txt',
         ''.join(f'{n}: {reason}\n' for n, reason in broken.items()),
     )
+    if len(broken) == len(names):
+        raise FileNotFoundError(
+            f'Expected videos in {media}, got none that can be read; the '
+            f'first one: {next(iter(broken.items()))}. No list was changed.'
+        )
     table = Table('list', 'videos', 'unreadable', 'published', box=box.SIMPLE)
     for split in found.splits:
         good = {n: k for n, k in split.videos.items() if n not in broken}
@@ -147,11 +153,6 @@ def prepare(
         print(
             f'{len(broken):,} unreadable videos are left out; see '
             f'{target / "unreadable.txt"}.'
-        )
-    if len(broken) == len(names):
-        raise FileNotFoundError(
-            f'Expected videos in {media}, got none that can be read; the '
-            f'first one: {next(iter(broken.items()))}.'
         )
     if options.get('label_order') == 'sorted' and benchmark != 'sthv2':
         print(

@@ -11,9 +11,10 @@ that predicts frames from earlier ones would leave traces of the direction in
 single frames.
 """
 
+import json
 import os
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 import cv2
 import numpy as np
@@ -141,6 +142,27 @@ def write_video(path: Path, frames: np.ndarray) -> None:
         writer.write(frame)
     writer.release()
     os.replace(draft, path)
+
+
+def keep_settings(out: Path, settings: Dict[str, int]) -> None:
+    """Write what the videos are made with.
+
+    Args:
+        out (Path): The folder of the dataset.
+        settings (dict[str, int]): Arguments of :func:`make_split`.
+
+    Raises:
+        ValueError: If the folder has videos that were made with others.
+    """
+    path = out / 'settings.json'
+    if path.exists():
+        found = json.loads(path.read_text(encoding='utf-8'))
+        if found != settings:
+            raise ValueError(
+                f'{out}: expected videos made with {settings}, got {found} from an '
+                'earlier run. Choose another folder, or delete this one.'
+            )
+    write_text(path, json.dumps(settings) + '\n')
 
 
 def make_split(
