@@ -134,7 +134,10 @@ def write(args):
         nouns = models_of(args.noun_models, '--noun-models')
         groups = {'verbs': groups[''], 'nouns': (nouns, None)}
     elif args.noun_models:
-        raise DumpError(f'--noun-models: expected epic, got {args.leaderboard}.')
+        raise DumpError(
+            f'--noun-models: expected epic, got {args.leaderboard}, whose models are '
+            'all --models. Leave the option out.'
+        )
     if args.choose_weights and args.no_validation:
         raise DumpError(
             '--choose-weights: expected a validation list, got --no-validation. Leave '
@@ -144,6 +147,12 @@ def write(args):
     if args.leaderboard in ('sthv1', 'jester'):
         path = args.labels or SHIPPED / f'{args.leaderboard}.txt'
         labels = list_from_file(path, encoding='utf-8-sig')
+        (expected,) = LEADERBOARDS[args.leaderboard].num_classes
+        if len(labels) != expected:
+            raise DumpError(
+                f'{path}: expected the names of {expected} classes, one per line, got '
+                f'{len(labels)}. Give the --labels of {args.leaderboard}.'
+            )
     # Looked for first: what is missing is to be known before hours of testing.
     lists = {}
     for name, (models, val_list) in groups.items():

@@ -70,8 +70,12 @@ def load_dump(path: Path) -> Predictions:
         names.append(name.replace('\\', '/'))  # of a test on Windows
         scores.append(score.double())
         labels.append(_label(path, sample))
-    if len({len(score) for score in scores}) != 1:
-        raise DumpError(f'{path}: expected as many classes for each video.')
+    sizes = sorted({len(score) for score in scores})
+    if len(sizes) != 1:
+        raise DumpError(
+            f'{path}: expected as many classes for each video, got {sizes}. Make it '
+            'again, with one config.'
+        )
     return Predictions(
         names,
         _probabilities(path, torch.stack(scores)),
@@ -196,7 +200,10 @@ def _some(names: Sequence[str]) -> str:
 
 def _probabilities(path: Path, scores: Tensor) -> Tensor:
     if not scores.isfinite().all():
-        raise DumpError(f'{path}: expected finite scores, got NaN or inf.')
+        raise DumpError(
+            f'{path}: expected finite scores, got NaN or inf. '
+            'Look at the losses of the training.'
+        )
     sums = scores.sum(1)
     if (scores >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
         return scores

@@ -112,14 +112,22 @@ def _check_classes(cells: Sequence[str], leaderboard: str) -> None:
 
 def _check_epic(text: str) -> List[str]:
     results = json.loads(text)['results']
-    verbs, nouns = LEADERBOARDS['epic'].num_classes
+    verbs, nouns = (
+        {str(k) for k in range(n)} for n in LEADERBOARDS['epic'].num_classes
+    )
+    pairs = {f'{verb},{noun}' for verb in verbs for noun in nouns}
     for video, scores in results.items():
-        found = {kind: len(scores[kind]) for kind in ('verb', 'noun', 'action')}
-        expected = dict(verb=verbs, noun=nouns, action=ACTIONS)
-        if found != expected:
+        if (
+            scores['verb'].keys() != verbs
+            or scores['noun'].keys() != nouns
+            or len(scores['action']) != ACTIONS
+            or not pairs >= scores['action'].keys()
+        ):
+            found = {kind: len(scores[kind]) for kind in ('verb', 'noun', 'action')}
             raise DumpError(
-                f'epic: expected {expected} scores of each video, got {found} of '
-                f'{video}.'
+                f'epic: expected scores of {len(verbs)} verbs and {len(nouns)} nouns '
+                f'by their numbers, and of {ACTIONS} actions by "verb,noun", got '
+                f'others of {video}: {found}.'
             )
     return list(results)
 
@@ -136,8 +144,8 @@ def something_v1(predictions: Predictions, labels: Sequence[str]) -> str:
     """
     if predictions.scores.shape[1] != len(labels):
         raise DumpError(
-            f'expected {predictions.scores.shape[1]} classes, '
-            f'as the dumps have, got {len(labels)}.'
+            f'expected names of {predictions.scores.shape[1]} classes, as the dumps '
+            f'have, got {len(labels)}. Give the --labels of this dataset.'
         )
     best = predictions.scores.argmax(1).tolist()
     return ''.join(

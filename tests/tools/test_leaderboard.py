@@ -214,10 +214,18 @@ def test_what_servers_take(name, text, error):
 
 
 def test_what_the_server_of_epic_takes():
-    scores = dict(verb=range(97), noun=range(300), action=range(100))
-    video = {kind: {str(k): 0.0 for k in numbers} for kind, numbers in scores.items()}
+    actions = [f'{k % 97},{k + 200}' for k in range(100)]
+    keys = dict(verb=range(97), noun=range(300), action=actions)
+    video = {kind: {str(k): 0.0 for k in found} for kind, found in keys.items()}
     good = dict(results={'9': video, '8': video})
     check_submission('epic', json.dumps(good), TEST)
-    for bad in ({'9': video}, {'9': video, '8': {**video, 'noun': {}}}):
+    wrong = {**video, 'action': {**video['action'], '97,3': 0.0}}
+    del wrong['action']['0,200']
+    for bad in (
+        {'9': video},
+        {'9': video, '8': {**video, 'noun': {}}},
+        {'9': video, '8': {**video, 'verb': {f'v{k}': 0.0 for k in range(97)}}},
+        {'9': video, '8': wrong},  # there is no verb 97
+    ):
         with pytest.raises(DumpError, match='epic: expected'):
             check_submission('epic', json.dumps(dict(results=bad)), TEST)

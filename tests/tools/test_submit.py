@@ -59,7 +59,7 @@ def test_labels_with_a_byte_order_mark(files, monkeypatch):
 
 
 def test_labels_of_another_dataset(files, monkeypatch):
-    with pytest.raises(SystemExit, match='expected 6 classes.*got 174'):
+    with pytest.raises(SystemExit, match='expected names of 6 classes.*got 174'):
         submit(monkeypatch, 'sthv1', 'pred.pkl')
 
 
