@@ -2,6 +2,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 
 @HOOKS.register_module()
@@ -15,4 +16,5 @@ class ChannelsLastHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Lay out the weights; what the first convolution makes follows them."""
-        runner.model.to(memory_format=torch.channels_last)
+        # Not Module.to, which fails for the weights of 3-D convolutions
+        convert_conv2d_weight_memory_format(runner.model, torch.channels_last)

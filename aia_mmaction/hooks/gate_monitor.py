@@ -1,7 +1,7 @@
 import logging
 import math
 from functools import partial
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import torch
 from mmengine.dataset import pseudo_collate
@@ -46,7 +46,7 @@ class GateMonitorHook(Hook):
     ``spread`` (standard deviation), ``saturated`` (the share within 0.01 of 0 or 1)
     and ``gradient`` (the norm over its parameters), as ``gates/LAYER/AXIS/...``;
     the log gets one line of all. The hook warns once if gates stay saturated, dead
-    (the same value everywhere) or not finite.
+    (the same value everywhere) or not finite; of each other trouble it warns once, too.
 
     It measures the batch that is trained with, in this process alone, and one
     backward pass where gradients are accumulated. The training does not change. A
@@ -82,15 +82,16 @@ class GateMonitorHook(Hook):
         self._handles: List[Any] = []
         self._scale = 1.0  # of the loss
         self._faults: Dict[str, int] = {}  # how often in a row
-        self._has_warned = False
+        self._warned: Set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
         """Look for layers."""
         if not list(_layers(runner)):
             self._warn_once(
                 runner,
-                'GateMonitorHook: expected a network with layers of attention, got '
-                'one without. Leave the hook out.',
+                'layers',
+                'expected a network with layers of attention, got one without. Leave '
+                'the hook out.',
             )
 
     def before_train_iter(
@@ -145,8 +146,9 @@ class GateMonitorHook(Hook):
         if not found:
             self._warn_once(
                 runner,
-                'GateMonitorHook: expected layers of attention that are called, got '
-                'none. Leave the hook out.',
+                'layers',
+                'expected layers of attention that are called, got none. Leave the '
+                'hook out.',
             )
             return
         step = runner.iter + 1
@@ -178,16 +180,17 @@ class GateMonitorHook(Hook):
             shown = ', '.join(last[:4]) + (', ...' if len(last) > 4 else '')
             self._warn_once(
                 runner,
-                'GateMonitorHook: expected gates that tell places apart, got '
+                'gates',
+                'expected gates that tell places apart, got '
                 f'{len(last)} of {len(found)} that did not in {self.patience} '
                 f'measurements: {shown}. Give the attention another learning rate '
                 '(attention_lr_mult of AIAOptimWrapperConstructor).',
             )
 
-    def _warn_once(self, runner: Runner, text: str) -> None:
-        if not self._has_warned:
-            runner.logger.log(logging.WARNING, text)
-            self._has_warned = True
+    def _warn_once(self, runner: Runner, what: str, text: str) -> None:
+        if what not in self._warned:
+            runner.logger.log(logging.WARNING, f'GateMonitorHook: {text}')
+            self._warned.add(what)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw the gates, every ``picture_interval`` epochs."""
@@ -203,7 +206,7 @@ class GateMonitorHook(Hook):
         try:
             self._draw(runner)
         except InputError as error:
-            self._warn_once(runner, f'GateMonitorHook draws nothing: {error}')
+            self._warn_once(runner, 'pictures', f'draws nothing: {error}')
 
     def _draw(self, runner: Runner) -> None:
         from aia_mmaction.visualization import Panel, contact_sheet

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import torch
 from mmaction.registry import MODELS
 from mmengine.registry import HOOKS
+from torch import nn
 
 from ..conftest import read_config, samples
 
@@ -29,3 +30,11 @@ def test_same_results_in_the_other_layout():
         hook.before_run(SimpleNamespace(model=model))
     assert layouts == [False, True]
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def test_3d_networks_stay_as_they_are():
+    model = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Conv2d(3, 4, 3))
+    hook = HOOKS.build(dict(type='ChannelsLastHook'))
+    hook.before_run(SimpleNamespace(model=model))
+    assert model[0].weight.is_contiguous()
+    assert model[1].weight.is_contiguous(memory_format=torch.channels_last)
