@@ -5,19 +5,27 @@
 
 Builds sdist and wheel from the commit, has twine check them, and looks for the
 version in the changelog. Then, for each row, in an environment of its own (of
-several gigabytes, deleted at the end) and in an empty directory: the wheel's
+several gigabytes, deleted afterwards) and in an empty directory: the wheel's
 doctor, `mim search`, `mim download`, and the demo, with few videos.
 """
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from versions import REPO, ROWS, WORK, Row, call, install, interpreter
+from versions import (
+    REPO,
+    ROWS,
+    WORK,
+    Row,
+    call,
+    install,
+    interpreter,
+    without_repository,
+)
 
 FOLDER = WORK / 'release'
 LOG = FOLDER / 'log.txt'
@@ -51,8 +59,11 @@ def build() -> Path:
     version = wheel.name.split('-')[1]
     step(f'{version} in the changelog')
     text = (REPO / 'CHANGELOG.md').read_text(encoding='utf-8')
-    if not re.search(rf'^## {re.escape(version)}\b', text, re.M):
+    heading = re.search(rf'^## {re.escape(version)}\b.*', text, re.M)
+    if not heading:
         raise RuntimeError(f'expected a heading "## {version}" in CHANGELOG.md.')
+    if 'not released' in heading[0]:
+        print(f'  before you tag it: the changelog still says {heading[0]!r}')
     return wheel
 
 
@@ -71,12 +82,10 @@ def use(row: Row, wheel: Path) -> None:
     pip = (own, '-m', 'pip')
     call(*pip, 'install', '-q', 'pip<25', log=LOG)
     install(row, pip, f'{wheel}[mim,cpu]', log=LOG)
-    # Not the repository's package, whatever the caller's environment says
-    clean = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
 
     def inside(*command: object) -> str:
         step(f'{row.name}: {" ".join(map(str, command[:4]))}')
-        return call(own, *command, cwd=empty, env=clean, log=LOG)
+        return call(own, *command, cwd=empty, env=without_repository(), log=LOG)
 
     inside('-m', 'aia_mmaction.doctor')
     found = inside('-m', 'mim', 'search', 'aia_mmaction', '--valid-config')
@@ -113,13 +122,13 @@ def main() -> int:
     try:
         wheel = build()
         for name in rows:
-            use(by_name[name], wheel)
+            try:
+                use(by_name[name], wheel)
+            finally:  # gigabytes, before the next one
+                shutil.rmtree(FOLDER / name, ignore_errors=True)
     except RuntimeError as error:
         print(f'not fit: {error} See {LOG}.')
         return 1
-    finally:
-        for name in rows:
-            shutil.rmtree(FOLDER / name, ignore_errors=True)
     print(f'fit: {wheel.name}')
     return 0
 

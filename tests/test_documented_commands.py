@@ -1,6 +1,6 @@
 """Every kind of command of the pages is run by a test, or says why it cannot be.
 
-Commands are told apart by how they begin; their options are those of the test.
+Commands are told apart by how they begin; that their options exist is looked up.
 """
 
 import re
@@ -28,10 +28,12 @@ RUN_BY = {
     'test_commands.py::test_awkward_videos': [
         r'mim test mmaction CONFIG .*on_error=blank'
     ],
-    'test_commands.py::test_demo': [r'make demo', r'python tools/study\.py'],
-    'test_tutorial.py::test_every_cell_runs': [
-        r'make tutorial',
-        r'mim train mmaction \S+ --cfg-options load_from',
+    'test_commands.py::test_demo': [r'make demo'],
+    'test_commands.py::test_ablation': [r'python tools/ablation\.py'],
+    'tools/test_study.py::test_report': [r'python tools/study\.py'],
+    'test_tutorial.py::test_every_cell_runs': [r'make tutorial'],
+    'optimizers/test_constructor.py::test_warm_start': [
+        r'mim train mmaction \S+ --cfg-options load_from'
     ],
     'test_kill_and_resume.py::test_killed': [r'mim train mmaction CONFIG --resume'],
     'test_wheel.py::test_mim_search': [r'mim search'],
@@ -57,18 +59,32 @@ RUN_BY = {
         r'python tools/visualize_attention\.py'
     ],
     'tools/test_benchmark.py::test_grid': [r'python tools/benchmark\.py grid'],
-    'tools/test_benchmark.py::test_network': [r'python tools/benchmark\.py network'],
+    'tools/test_benchmark.py::test_network': [
+        r'python tools/benchmark\.py( network|$)'
+    ],
+    'tools/test_benchmark.py::test_exports': [r'python tools/benchmark\.py exports'],
+    'tools/test_complexity.py::test_against_the_sizes_of_the_maps': [
+        r'python tools/complexity\.py'
+    ],
+    'tools/test_gpu_report.py::test_layers_without_openmmlab': [
+        r'make gpu-report',
+        r'python tools/gpu_report\.py',
+        r'python tools/benchmark\.py (resources|predict)',
+    ],
+    'test_mmaction2_tools.py::test_publish_model': [r'mim run mmaction'],
+    'test_mmaction2_tools.py::test_show_dir': [r'mim test mmaction .*--show-dir'],
 }
 # The others, by the reason why no test runs them
 NOT_RUN = {
     'CI itself runs them, or parts of them': [
-        r'make (setup|lint|test|test-fast|test-all)\b'
+        r'make (setup|lint|test|test-fast|test-all)(?!-)'
     ],
     'needs the network': [
-        r"pip install '(torch|\.)",
-        r'pip install (onnx|torchserve)',
-        r'make release-check',
+        r"pip install ('(torch|\.)|\.)",
+        r'pip install (onnx|torchserve|av|"moviepy)',
+        r'make (release-check|test-versions|test-configs)',
     ],
+    'takes an hour': [r'make long-run'],
     'needs Java; tests/deployment/test_torchserve.py runs the handler': [
         r'torch-model-archiver|torchserve|curl'
     ],
@@ -79,17 +95,28 @@ NOT_RUN = {
     'needs two machines': [r'torchrun'],
     'sets a variable': [r'lists='],
 }
+# Options that tools share are in the package.
+PARSERS = ''.join(path.read_text() for path in (REPO / 'aia_mmaction').rglob('*.py'))
 PATTERNS = [p for patterns in [*RUN_BY.values(), *NOT_RUN.values()] for p in patterns]
 
 
 def documented():
     """Each command with its page, without comments, on one line."""
     for page in PAGES:
-        for block in re.findall(r'```shell\n(.*?)```', page.read_text(), re.DOTALL):
+        text = page.read_text()
+        for block in re.findall(r'```shell\n(.*?)```', text, re.DOTALL):
             for line in block.replace('\\\n', ' ').splitlines():
                 command = ' '.join(re.sub(r'(^|\s)#.*', '', line).split())
                 if command:
                     yield page.name, command
+        prose = re.sub(r'```.*?```', '', text, flags=re.DOTALL)
+        for command in re.findall(
+            r'`((?:python tools/|(?:mim|make|pip) )[^`]+)`', prose
+        ):
+            command = ' '.join(command.split())
+            # Such as `mim test`: a name, no more
+            if not re.fullmatch(r'mim \w+( --[\w-]+)?', command):
+                yield page.name, command
 
 
 @pytest.mark.parametrize('page, command', documented())
@@ -98,6 +125,18 @@ def test_is_run(page, command):
     assert len(found) == 1, (
         f'{page}: expected one pattern above for {command!r}, got {found}.'
     )
+
+
+OF_TOOLS = [(p, command) for p, command in documented() if 'python tools/' in command]
+
+
+@pytest.mark.parametrize('page, command', OF_TOOLS)
+def test_options_exist(page, command):
+    tool = re.search(r'python (tools/\S+\.py)', command)[1]
+    known = (REPO / tool).read_text() + PARSERS
+    options = re.findall(r'\s(--[a-z][\w-]*)', command)
+    missing = [option for option in options if f"'{option}'" not in known]
+    assert not missing, f'{page}: {command!r}'
 
 
 def test_no_pattern_is_left_over():

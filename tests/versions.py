@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / 'requirements' / 'versions'
@@ -132,8 +132,8 @@ def call(*command, log: Path, **kwargs) -> str:
     with log.open('a') as file:
         file.write(done.stdout)
     if done.returncode and 'pytest' not in command:
-        errors = [line for line in done.stdout.splitlines() if 'ERROR' in line]
-        raise RuntimeError((errors or done.stdout.splitlines())[-1])
+        lines = done.stdout.splitlines() or [f'exit status {done.returncode}']
+        raise RuntimeError(([line for line in lines if 'ERROR' in line] or lines)[-1])
     return done.stdout
 
 
@@ -191,11 +191,17 @@ def _test(row: Row, folder: Path, log: Path) -> str:
     return ''.join(f'# {line}\n' for line in [result, *failed]) + installed
 
 
+def without_repository() -> Dict[str, str]:
+    """Environment variables that do not lead to the repository's package."""
+    return {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+
+
 def install(row: Row, pip: Sequence[Any], *requirements: str, log: Path) -> None:
     """Install a row's packages and more with a pip, and mend what lies on disk."""
     call(*pip, 'install', *row.packages, *requirements, log=log)
     # Not in the repository, whose package it would take for the installed one
-    call(pip[0], '-m', 'aia_mmaction.doctor', '--fix', cwd=log.parent, log=log)
+    doctor = (pip[0], '-m', 'aia_mmaction.doctor', '--fix')
+    call(*doctor, cwd=log.parent, env=without_repository(), log=log)
 
 
 def table() -> str:

@@ -1,5 +1,6 @@
 # For small networks and sets: 12 epochs, validation at the end alone. The rate
-# rises for four epochs and falls to 0 by the last.
+# rises for four epochs and falls to 0 by the last. For another number of epochs,
+# change val_begin, val_interval and the schedule's last `end`, too.
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=12, val_begin=12, val_interval=12
 )
