@@ -1,6 +1,7 @@
 """A learning rate of the attention's own, beside any other constructor."""
 
 import re
+from argparse import ArgumentParser
 
 import pytest
 from mmaction.registry import MODELS
@@ -126,10 +127,9 @@ def test_warm_start():
     (command,) = re.findall(
         r'^mim train .* --cfg-options load_from=\S+ (.*)', page, re.M
     )
-    options = {}
-    for option in command.split():
-        key, value = option.split('=')
-        options[key] = DictAction._parse_iterable(value)
+    parser = ArgumentParser()
+    parser.add_argument('options', nargs='+', action=DictAction)
+    options = parser.parse_args(command.split()).options
     cfg = read_config('tsm_r50_cinst_sthv2.py')
     cfg.merge_from_dict({'model.backbone.pretrained': None, **options})
     network = MODELS.build(cfg.model)
