@@ -2,11 +2,15 @@
 
 import copy
 import json
+import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -14,6 +18,9 @@ from torch import nn
 
 from aia_mmaction import CinST, GateMonitorHook, STinC
 
+from ..conftest import read_config
+
+ITERATIONS = 14
 LAYERS = {'CinST': CinST, 'STinC': STinC, 'none': lambda **kwargs: nn.Identity()}
 
 
@@ -138,6 +145,47 @@ def test_gradients_are_those_before_the_loss_is_scaled(tmp_path, monkeypatch):
     key = 'gates/first/T/gradient'
     (plain,), (scaled,) = (scalars(tmp_path / name) for name in ('float', 'scaled'))
     assert scaled[key] == pytest.approx(plain[key] / 4, rel=1e-4)
+
+
+class Clock(Hook):
+    """When each iteration was over, with all that hooks do in it."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.times = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.times.append(time.perf_counter())
+
+
+@pytest.mark.slow
+def test_costs_at_most_one_percent_of_the_time(tmp_path):
+    """At the default interval, in a network with many layers on small maps."""
+    cfg = read_config('tsn_mobilenetv2_cinst_utd-mhad.py')
+    cfg.model.backbone.pretrained = None
+    label = ActionDataSample().set_gt_label(0)
+    clip = torch.zeros(8, 3, 96, 96, dtype=torch.uint8)
+    clips = [dict(inputs=clip, data_samples=label)] * 2 * ITERATIONS
+    clock = Clock()
+    runner = Runner(
+        cfg.model,
+        str(tmp_path),
+        train_dataloader=dict(
+            dataset=clips, batch_size=2, sampler=dict(type='DefaultSampler')
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0)),
+        custom_hooks=[*monitor(interval=2), clock],
+        default_scope='mmaction',
+    )
+    runner.train()
+    seconds = np.diff(clock.times)[2:]  # the first ones compile
+    assert len(scalars(tmp_path)) == ITERATIONS // 2
+    measured, others = np.median(seconds[::2]), np.median(seconds[1::2])
+    interval = GateMonitorHook().interval
+    print(f'{100 * (measured / others - 1) / interval:.2f} % of the time')
+    assert measured - others <= 0.01 * interval * others
 
 
 def test_warns_once_of_gates_that_stay_dead(tmp_path):
