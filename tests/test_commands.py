@@ -603,9 +603,12 @@ def test_demo(tmp_path, monkeypatch):
 @pytest.mark.exhaustive  # the demo is trained and tested by the same functions
 def test_ablation(tmp_path, monkeypatch):
     monkeypatch.setattr('subprocess.call', without_a_process)
-    call(REPO / 'tools/ablation.py', '--modules', 'C2ST', *ONE_EPOCH, cwd=tmp_path)
-    folder = tmp_path / 'work_dirs/ablation'
-    report = (folder / 'report.md').read_text()
+    command = [REPO / 'tools/ablation.py', '--modules', 'C2ST', '--out', 'docs/here']
+    call(*command, *ONE_EPOCH, cwd=tmp_path)
+    out, folder = tmp_path / 'docs/here', tmp_path / 'work_dirs/ablation'
+    report = (out / 'report.md').read_text()
+    assert (out / 'tsn_r18_motion-pairs+C2ST/seed0.json').exists()
+    assert not list(out.rglob('*.pth'))
     # 8 layers x 4 gates x (54 weights of the kernel, 2 of the norm)
     row = r'motion-pairs\+C2ST \| [\d.]+ .* \(\+1,792\) \| [\d,]+ M \(\+[\d.]+%\)'
     assert re.search(row, report)

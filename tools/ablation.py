@@ -8,6 +8,8 @@ an interrupted training resumes.
 Examples:
     python tools/ablation.py                            # all ten modules
     python tools/ablation.py --modules C ST CinST STinC --seeds 0 1 2
+    # what docs/demo.md shows, with its records
+    python tools/ablation.py --seeds 0 1 2 --out docs/results/motion-pairs
 """
 
 import sys
@@ -38,18 +40,17 @@ def parse_args():
 def main():
     args = parse_args()
     render(args, REPO / 'tools/data/make_motion_pairs.py')
+    out = args.out or args.work_dir
     models = [Model(CONFIG, module) for module in (PLAIN, *args.modules)]
     study = Study(
         title='The modules of the paper on the motion pairs',
         command=as_command('python', 'tools/ablation.py', *sys.argv[1:]),
         configs={model.name: model.read(args.cfg_options) for model in models},
         baselines={model.name: models[0].name for model in models},
-        runs=run_all(
-            models, args.seeds, args.cfg_options, args.work_dir, args.work_dir
-        ),
+        runs=run_all(models, args.seeds, args.cfg_options, args.work_dir, out),
         class_names=LABELS.read_text(encoding='utf-8').splitlines(),
     )
-    write_report(args.work_dir, study)
+    write_report(out, study)
 
 
 if __name__ == '__main__':

@@ -67,9 +67,10 @@ def main():
     args = parser(__doc__, 'work_dirs/demo').parse_args()
     render(args, REPO / 'tools/data/make_motion_pairs.py')
     classes = LABELS.read_text(encoding='utf-8').splitlines()
-    runs = run_all(MODELS, args.seeds, args.cfg_options, args.work_dir, args.work_dir)
+    out = args.out or args.work_dir
+    runs = run_all(MODELS, args.seeds, args.cfg_options, args.work_dir, out)
     first = [records[0] for records in runs.values()]
-    plot_confusion(first, classes, args.work_dir / 'confusion.png')
+    plot_confusion(first, classes, out / 'confusion.png')
     study = Study(
         title='Motion pairs: does the network see the order of frames?',
         command=as_command('python', 'tools/demo.py', *sys.argv[1:]),
@@ -79,7 +80,7 @@ def main():
         class_names=classes,
     )
     write_report(
-        args.work_dir,
+        out,
         study,
         f'![confusion matrices, seed {args.seeds[0]}](confusion.png)',
     )

@@ -20,7 +20,15 @@ def parser(description: str, work_dir: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     shared.add_argument('--seeds', type=int, nargs='+', default=[0])
-    shared.add_argument('--work-dir', type=Path, default=Path(work_dir))
+    shared.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path(work_dir),
+        help='of checkpoints and logs. Default: %(default)s',
+    )
+    shared.add_argument(
+        '--out', type=Path, help='of the report and its records. Default: --work-dir'
+    )
     shared.add_argument(
         '--dataset-args',
         nargs=argparse.REMAINDER,
@@ -43,15 +51,16 @@ def render(args: argparse.Namespace, script: Path) -> None:
     Raises:
         SystemExit: If the folder has results of other videos.
     """
-    path = args.work_dir / 'dataset_args.json'
-    if path.exists():
-        found = json.loads(path.read_text(encoding='utf-8'))
-        if found != args.dataset_args:
-            raise SystemExit(
-                f'{args.work_dir}: expected results of --dataset-args '
-                f'{args.dataset_args}, got results of {found}. Choose another '
-                '--work-dir, or delete this one.'
-            )
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(args.dataset_args))
+    for folder in (args.work_dir, args.out or args.work_dir):
+        path = folder / 'dataset_args.json'
+        if path.exists():
+            found = json.loads(path.read_text(encoding='utf-8'))
+            if found != args.dataset_args:
+                raise SystemExit(
+                    f'{folder}: expected results of --dataset-args '
+                    f'{args.dataset_args}, got results of {found}. Choose another '
+                    'folder, or delete this one.'
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(args.dataset_args))
     run_command(sys.executable, script, DATA, *args.dataset_args)
