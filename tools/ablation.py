@@ -8,7 +8,7 @@ an interrupted training resumes.
 Examples:
     python tools/ablation.py                            # all ten modules
     python tools/ablation.py --modules C ST CinST STinC --seeds 0 1 2
-    # what docs/demo.md shows, with its records
+    # the report and its records apart from checkpoints
     python tools/ablation.py --seeds 0 1 2 --out docs/results/motion-pairs
 """
 

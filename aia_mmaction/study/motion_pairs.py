@@ -51,16 +51,19 @@ def render(args: argparse.Namespace, script: Path) -> None:
     Raises:
         SystemExit: If the folder has results of other videos.
     """
-    for folder in (args.work_dir, args.out or args.work_dir):
-        path = folder / 'dataset_args.json'
-        if path.exists():
-            found = json.loads(path.read_text(encoding='utf-8'))
-            if found != args.dataset_args:
-                raise SystemExit(
-                    f'{folder}: expected results of --dataset-args '
-                    f'{args.dataset_args}, got results of {found}. Choose another '
-                    'folder, or delete this one.'
-                )
-        folder.mkdir(parents=True, exist_ok=True)
+    paths = [
+        folder / 'dataset_args.json'
+        for folder in (args.work_dir, args.out or args.work_dir)
+    ]
+    for path in filter(Path.exists, paths):
+        found = json.loads(path.read_text(encoding='utf-8'))
+        if found != args.dataset_args:
+            raise SystemExit(
+                f'{path.parent}: expected results of --dataset-args '
+                f'{args.dataset_args}, got results of {found}. Choose another '
+                'folder, or delete this one.'
+            )
+    for path in paths:  # once it is known that all of them will do
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(args.dataset_args))
     run_command(sys.executable, script, DATA, *args.dataset_args)

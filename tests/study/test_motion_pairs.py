@@ -23,3 +23,5 @@ def test_results_of_other_videos_are_refused(tmp_path, monkeypatch, changed):
     folders[changed] = f'{tmp_path}/another'
     with pytest.raises(SystemExit, match=r'\[.*16.*\], got results of \[.*8'):
         render(folders, '--num-test', '16')
+    # and the other folder is as if nobody had asked
+    assert not (tmp_path / 'another').exists()
