@@ -69,11 +69,12 @@ setup(
     ],
     extras_require={
         'mmcv-lite': ['mmcv-lite>=2.0.1,<2.2.0'],
-        'mim': ['openmim>=0.3.9'],
+        # It needs a part of pip that pip 25 does not have.
+        'mim': ['openmim>=0.3.9', 'pip<25'],
         # The fast path on CPUs
         'cpu': ['numba'],
-        # Reads what decord does not, or not in order.
-        'video': ['av>=15'],
+        # Reads what decord does not, or not in order. There is none for Python 3.8.
+        'video': ['av>=15; python_version >= "3.9"'],
         'onnx': ['onnx', 'onnxruntime'],
         # docs/tutorial.ipynb
         'tutorial': ['ipykernel', 'nbclient'],

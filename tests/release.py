@@ -67,6 +67,12 @@ def build() -> Path:
     return wheel
 
 
+def documented_extras() -> str:
+    """Those that README installs, such as '[mim,cpu]'."""
+    text = (REPO / 'README.md').read_text(encoding='utf-8')
+    return re.search(r"pip install '\.(\[.*?\])'", text)[1]
+
+
 def use(row: Row, wheel: Path) -> None:
     """Install the wheel beside a row's versions, and use it."""
     python = interpreter(row.python)
@@ -81,7 +87,7 @@ def use(row: Row, wheel: Path) -> None:
     own = environment / 'bin' / 'python'
     pip = (own, '-m', 'pip')
     call(*pip, 'install', '-q', 'pip<25', log=LOG)
-    install(row, pip, f'{wheel}[mim,cpu]', log=LOG)
+    install(row, pip, f'{wheel}{documented_extras()}', log=LOG)
 
     def inside(*command: object) -> str:
         step(f'{row.name}: {" ".join(map(str, command[:4]))}')

@@ -8,12 +8,14 @@ file begin at 0 or later and increase. All others are read by PyAV.
 
 import io
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any, Iterable, Iterator, List, NamedTuple
 
 import decord
 import numpy as np
 from mmengine.logging import print_log
+
+PYAV = 'pip install "av>=15" (with Python 3.9 or newer)'
 
 
 class VideoError(ValueError):
@@ -88,6 +90,15 @@ class PyAVReader:
                     yield frame
             if packets < stream.frames:
                 raise ValueError(f'ends after {packets} of {stream.frames} packets')
+
+
+def has_pyav() -> bool:
+    """Whether PyAV is here and tells how a video is to be shown, as 15 does."""
+    try:
+        stream, frame = import_module('av.stream'), import_module('av.video.frame')
+    except ImportError:
+        return False
+    return hasattr(stream, 'Disposition') and hasattr(frame.VideoFrame, 'rotation')
 
 
 def video_streams(container: Any) -> List[Any]:
@@ -184,8 +195,8 @@ class Video:
             raise VideoError(f'by PyAV: {_first_line(error)}') from error
 
     def _by_pyav(self, reason: str) -> PyAVReader:
-        if not find_spec('av'):
-            raise VideoError(f'by decord: {reason}. PyAV may read it: pip install av')
+        if not has_pyav():
+            raise VideoError(f'by decord: {reason}. PyAV may read it: {PYAV}')
         try:
             reader = PyAVReader(self.content)
         except Exception as error:

@@ -78,12 +78,18 @@ def _error_of_pkg_resources() -> str:
 
 
 def find_limits() -> Iterator[Problem]:
-    """What only some tools of MMAction2 miss."""
-    if not installed('av'):
+    """What only some tools miss."""
+    if not installed('openmim'):
+        yield Problem(
+            '`mim train`, `mim test` and the tools that call them need mim',
+            'pip install openmim "pip<25"',
+        )
+    av = installed('av')
+    if av is None or release(av) < (15,):
         yield Problem(
             'videos that decord does not read, or not in order (cut without '
-            'encoding them again, B-frames in an AVI, AV1, GIF), need PyAV',
-            'pip install av',
+            'encoding them again, B-frames in an AVI, AV1, GIF), need PyAV 15',
+            'pip install "av>=15" (with Python 3.9 or newer)',
         )
     if not installed('numba'):
         yield Problem(

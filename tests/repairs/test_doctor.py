@@ -142,6 +142,20 @@ def test_missing_for_tools(monkeypatch, missing, remedy):
     requirements.check_requirements()  # importing works
 
 
+@pytest.mark.parametrize(
+    'package, version, remedy',
+    [('openmim', None, 'pip install openmim "pip<25"'), ('av', '14.4.0', '"av>=15"')],
+)
+def test_limits(monkeypatch, package, version, remedy):
+    def those_of_tools():
+        return [p for p in report.find_limits() if remedy in p.remedy]
+
+    installed_as(monkeypatch, {package: '99'})
+    assert not those_of_tools()
+    installed_as(monkeypatch, {package: version})
+    assert len(those_of_tools()) == 1
+
+
 @pytest.mark.parametrize('error', [ImportError, AttributeError])
 def test_setuptools_that_fails(monkeypatch, error):
     """Without pkg_resources, or too old for this Python."""

@@ -5,7 +5,6 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
@@ -30,14 +29,14 @@ def check_video(path: Path) -> int:
         ValueError: If not all of it can be read, or it is not sure which of
             several videos in one file would be.
     """
-    from aia_mmaction.datasets.video_reader import Video, video_streams
+    from aia_mmaction.datasets.video_reader import Video, has_pyav, video_streams
     from aia_mmaction.utils.files import as_command
 
     if not path.exists():
         raise FileNotFoundError('missing')
     video = Video(path.read_bytes())
     video.get_batch([0, len(video) // 2, len(video) - 1])
-    if find_spec('av'):
+    if has_pyav():
         import av
 
         with av.open(str(path)) as container:

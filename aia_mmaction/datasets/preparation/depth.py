@@ -1,6 +1,5 @@
 """Recordings of a depth camera as grey videos."""
 
-import importlib.util
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -79,10 +78,10 @@ def convert(
     Raises:
         ImportError: If PyAV is not installed.
     """
-    if importlib.util.find_spec('av') is None:
-        raise ImportError(
-            'Expected PyAV, which writes videos, got none. Run `pip install av`.'
-        )
+    from aia_mmaction.datasets.video_reader import PYAV, has_pyav
+
+    if not has_pyav():
+        raise ImportError(f'Expected PyAV, which writes videos, got none: {PYAV}.')
     target.mkdir(parents=True, exist_ok=True)
     todo = {
         name: path
