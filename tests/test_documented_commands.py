@@ -81,7 +81,7 @@ NOT_RUN = {
     ],
     'needs the network': [
         r"pip install ('(torch|\.)|\.)",
-        r'pip install (onnx|torchserve|av|"moviepy)',
+        r'pip install (onnx|torchserve|\'av|"moviepy)',
         r'make (release-check|test-versions|test-configs)',
     ],
     'takes an hour': [r'make long-run'],

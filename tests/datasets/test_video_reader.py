@@ -144,7 +144,9 @@ def test_ends_early(tmp_path):
 
 def test_without_pyav(monkeypatch):
     monkeypatch.setattr(video_reader, 'has_pyav', lambda: False)
-    with pytest.raises(VideoError, match='frames are not in order.*pip install "av>=15"'):
+    with pytest.raises(
+        VideoError, match='frames are not in order.*pip install "av>=15"'
+    ):
         Video((HERE / 'cut.mp4').read_bytes())
     assert len(Video((HERE / 'video_90.mov').read_bytes())) == 3
 
