@@ -27,12 +27,19 @@ from rich.console import Console
 
 from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from aia_mmaction.datasets.protocols import PROTOCOLS
-from aia_mmaction.evaluation.dumps import DumpError, combine, in_order_of, save_dump
+from aia_mmaction.evaluation.dumps import (
+    DumpError,
+    combine,
+    in_order_of,
+    listed_names,
+    save_dump,
+)
 from aia_mmaction.evaluation.leaderboard import (
     Model,
     Testing,
     choose_weights,
     list_of,
+    num_classes_of,
     predict,
 )
 from aia_mmaction.evaluation.submission import (
@@ -116,12 +123,14 @@ def mean_of(models, test_list, val_list, folder, args):
                 f'{val_list}: expected a label for each video, got some without. Give '
                 'another --val-list, or --no-validation.'
             )
+        chosen = ''
         if args.choose_weights:
             weights = choose_weights(list(dumps.values()))
+            chosen = ', chosen on these videos'
         mean = combine(list(dumps.values()), weights)
         save_dump(folder / 'val.pkl', mean)
         shown = ', '.join(f'{weight:g}' for weight in weights or [1] * len(dumps))
-        table = accuracy_table({**dumps, f'their mean ({shown})': mean})
+        table = accuracy_table({**dumps, f'their mean ({shown}{chosen})': mean})
     dumps = predict(models, 'test', test_list, testing)
     mean = in_order_of(test_list, combine(list(dumps.values()), weights))
     save_dump(folder / 'test.pkl', mean)
@@ -153,7 +162,7 @@ def write(args):
                 f'{path}: expected the names of {expected} classes, one per line, got '
                 f'{len(labels)}. Give the --labels of {args.leaderboard}.'
             )
-    # Looked for first: what is missing is to be known before hours of testing.
+    # What is wrong is to be known before hours of testing.
     lists = {}
     for name, (models, val_list) in groups.items():
         if args.weights and len(args.weights) != len(models):
@@ -161,10 +170,21 @@ def write(args):
                 f'--weights: expected one for each of {len(models)} models, got '
                 f'{len(args.weights)}.'
             )
-        test_list = args.test_list or list_of(models[0], 'test')
+        test_list = args.test_list or list_of(models[0], 'test', args.cfg_options)
         if not args.no_validation:
-            val_list = val_list or list_of(models[0], 'val')
+            val_list = val_list or list_of(models[0], 'val', args.cfg_options)
         lists[name] = test_list, None if args.no_validation else val_list
+    said = [
+        [num_classes_of(model, args.cfg_options) for model in models]
+        for models, _ in groups.values()
+    ]
+    known = [[n for n in group if n is not None] for group in said]
+    check_classes(args.leaderboard, known)
+    if len({tuple(listed_names(test_list)) for test_list, _ in lists.values()}) > 1:
+        raise DumpError(
+            'epic: expected one test list for verbs and nouns, got others. Give '
+            '--test-list.'
+        )
     means, report = [], ''
     for name, (models, _) in groups.items():
         mean, table = mean_of(models, *lists[name], args.out_dir / name, args)
@@ -176,13 +196,9 @@ def write(args):
             report += console.export_text()
     if report:
         write_text(args.out_dir / 'accuracy.md', report)
-    check_classes(args.leaderboard, means)
+    # Not every config says how many there are.
+    check_classes(args.leaderboard, [[mean.scores.shape[1]] for mean in means])
     names = means[0].names
-    if any(mean.names != names for mean in means):
-        raise DumpError(
-            'epic: expected one test list for verbs and nouns, got others. Give '
-            '--test-list.'
-        )
     text = submission(args.leaderboard, means, labels)
     check_submission(args.leaderboard, text, names, labels)
     path = args.out_dir / LEADERBOARDS[args.leaderboard].file_name

@@ -107,7 +107,7 @@ def in_order_of(list_file: Path, predictions: Predictions) -> Predictions:
     Raises:
         DumpError: If the dump's videos are not those of the list, one to one.
     """
-    listed = _listed_names(list_file)
+    listed = listed_names(list_file)
     found = _by_listed_name(predictions.names, listed)
     missing = [name for name in listed if name not in found]
     extra = len(predictions.names) - len(listed) + len(missing)
@@ -167,7 +167,7 @@ def combine(
     return first._replace(scores=scores)
 
 
-def _listed_names(path: Path) -> List[str]:
+def listed_names(path: Path) -> List[str]:
     """The names of the videos or folders of frames in a list file."""
     try:
         # Any number of numbers: frames, labels or none

@@ -24,6 +24,12 @@ class Model(NamedTuple):
     config: Path
     checkpoint: Path
 
+    def read(self, cfg_options: Dict[str, Any]) -> Config:
+        """The config, with options as of ``--cfg-options``."""
+        cfg = Config.fromfile(self.config)
+        cfg.merge_from_dict(cfg_options)
+        return cfg
+
 
 class Testing(NamedTuple):
     """How models are tested."""
@@ -34,13 +40,13 @@ class Testing(NamedTuple):
     cfg_options: Dict[str, Any]  # as of ``--cfg-options``
 
 
-def list_of(model: Model, split: str) -> Path:
+def list_of(model: Model, split: str, cfg_options: Dict[str, Any]) -> Path:
     """The list that a model's config has for ``'val'``, or beside it for ``'test'``.
 
     Raises:
         DumpError: If there is no such file.
     """
-    path = Path(find_dataset(Config.fromfile(model.config), 'val')['ann_file'])
+    path = Path(find_dataset(model.read(cfg_options), 'val')['ann_file'])
     if split == 'test':
         if '_val_' not in path.name:
             raise DumpError(
@@ -54,6 +60,12 @@ def list_of(model: Model, split: str) -> Path:
             f'Prepare the dataset (tools/data/prepare.py), or give --{split}-list.'
         )
     return path
+
+
+def num_classes_of(model: Model, cfg_options: Dict[str, Any]) -> Optional[int]:
+    """What a model's config says, if it has a ``cls_head`` that does."""
+    head = (model.read(cfg_options).get('model') or {}).get('cls_head') or {}
+    return head.get('num_classes')
 
 
 def predict(
@@ -87,7 +99,7 @@ def _predict(
     model: Model, split: str, list_file: Path, testing: Testing, folder: Path
 ) -> Predictions:
     config, dump, state = (folder / f'{split}{end}' for end in ('.py', '.pkl', '.json'))
-    cfg = _test_config(model.config, list_file, testing)
+    cfg = _test_config(model, list_file, testing)
     stat = model.checkpoint.stat()
     expected = dict(
         config=cfg.pretty_text,
@@ -107,10 +119,12 @@ def _predict(
         return load_dump(dump)
     folder.mkdir(parents=True, exist_ok=True)
     state.unlink(missing_ok=True)  # it must not be that of an older dump
-    write_text(config, cfg.pretty_text)
     launch: Tuple[Any, ...] = ()
     if testing.processes > 1:
         launch = ('--launcher', 'pytorch', '--gpus', testing.processes)
+        if not torch.cuda.is_available():
+            cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    write_text(config, cfg.pretty_text)
     with draft_of(dump) as draft:
         run_command(
             *(*MIM, 'test', 'mmaction', config, '--checkpoint', model.checkpoint),
@@ -121,16 +135,14 @@ def _predict(
     return load_dump(dump)
 
 
-def _test_config(path: Path, list_file: Path, testing: Testing) -> Config:
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(testing.cfg_options)
+def _test_config(model: Model, list_file: Path, testing: Testing) -> Config:
+    """What predictions depend on, which the number of processes is not."""
+    cfg = model.read(testing.cfg_options)
     find_dataset(cfg, 'test')['ann_file'] = str(list_file)
     if testing.protocol is not None:
         # Several clips and crops of a video take the memory of a batch.
         find_dataset(cfg, 'test')['protocol'] = testing.protocol
         cfg.test_dataloader.batch_size = 1
-    if testing.processes > 1 and not torch.cuda.is_available():
-        cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     return cfg
 
 

@@ -47,22 +47,24 @@ def submission(
     return something_v2(only) if leaderboard == 'sthv2' else something_v1(only, labels)
 
 
-def check_classes(leaderboard: str, predictions: Sequence[Predictions]) -> None:
-    """Compare the number of classes with that of a leaderboard.
+def check_classes(leaderboard: str, num_classes: Sequence[Sequence[int]]) -> None:
+    """Compare numbers of classes with those of a leaderboard.
 
     Args:
         leaderboard (str): Of :data:`LEADERBOARDS`.
-        predictions (Sequence[Predictions]): As of :func:`submission`.
+        num_classes (Sequence[Sequence[int]]): Of the models; of EPIC-Kitchens of
+            those of verbs and of those of nouns.
 
     Raises:
-        DumpError: If it is another.
+        DumpError: If one is another.
     """
-    for of_one, expected in zip(predictions, LEADERBOARDS[leaderboard].num_classes):
-        if of_one.scores.shape[1] != expected:
-            raise DumpError(
-                f'{leaderboard}: expected models of {expected} classes, got '
-                f'{of_one.scores.shape[1]}. Choose the configs of this dataset.'
-            )
+    for group, expected in zip(num_classes, LEADERBOARDS[leaderboard].num_classes):
+        for found in group:
+            if found != expected:
+                raise DumpError(
+                    f'{leaderboard}: expected models of {expected} classes, got '
+                    f'{found}. Choose the configs of this dataset.'
+                )
 
 
 def check_submission(

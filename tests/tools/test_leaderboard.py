@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from aia_mmaction.evaluation import leaderboard
@@ -120,7 +121,9 @@ def test_predictions_of_something_else_are_not_taken(tested, monkeypatch, change
 def test_weights_are_chosen_on_the_validation_list(tested, monkeypatch):
     run(monkeypatch, 'sthv2', *models('bad', 'good'), '--choose-weights')
     rows = Path('out/accuracy.md').read_text().splitlines()
-    (mean,) = [row for row in rows if 'their mean (0, 1)' in row]
+    (mean,) = [
+        row for row in rows if 'their mean (0, 1, chosen on these videos)' in row
+    ]
     assert '100.0 [100.0, 100.0]' in mean
     (bad,) = [row for row in rows if '1_model' in row]
     assert '0.0 [0.0, 0.0]' in bad
@@ -136,6 +139,27 @@ def test_protocol_and_processes(tested, monkeypatch):
     assert cfg.test_dataloader.dataset.protocol == 'accurate'
     assert cfg.test_dataloader.batch_size == 1
     assert words[-4:] == ['--launcher', 'pytorch', '--gpus', '3']
+
+
+def test_finished_models_stay_so_with_another_number_of_processes(tested, monkeypatch):
+    run(monkeypatch, 'sthv2', *models('good'))
+    run(monkeypatch, 'sthv2', *models('good'), '--processes', '2')
+    assert len(tested) == 2
+    Path('out/1_model/test.json').unlink()
+    run(monkeypatch, 'sthv2', *models('good'), '--processes', '2')
+    *_, (_, _, cfg, words) = tested
+    assert len(tested) == 3 and words[-4:] == ['--launcher', 'pytorch', '--gpus', '2']
+    if not torch.cuda.is_available():
+        assert cfg.env_cfg.dist_cfg.backend == 'gloo'
+
+
+def test_lists_of_the_options(tested, monkeypatch):
+    Path('val.txt').write_text('1.webm 0\n2.webm 1\n3.webm 2\n')
+    options = ['--cfg-options', 'val_dataloader.dataset.ann_file=val.txt']
+    test_list = ['--test-list', 'data/sthv2/sthv2_test_list_videos.txt']
+    shutil.move('data/sthv2/sthv2_val_list_videos.txt', 'data/gone.txt')
+    run(monkeypatch, 'sthv2', *models('good'), *test_list, *options)
+    assert len(tested) == 2
 
 
 def test_dumps_of_the_mean(tested, monkeypatch):
@@ -181,6 +205,17 @@ def test_arguments_are_checked_before_anything_is_tested(tested, monkeypatch):
         run(monkeypatch, 'sthv2', *models('good'), '--noun-models', 'a', 'b')
     with pytest.raises(SystemExit, match='gone.pth: expected a file'):
         run(monkeypatch, 'sthv2', *models('gone'))
+    Path('few.py').write_text(CONFIG + 'model = dict(cls_head=dict(num_classes=5))')
+    with pytest.raises(SystemExit, match='models of 174 classes, got 5'):
+        run(monkeypatch, 'sthv2', *models('good'), 'few.py', 'too_few.pth')
+    other = CONFIG.replace('_val_', '_other_val_')
+    Path('other.py').write_text(other)
+    for split in ('val', 'test'):
+        path = Path(f'data/sthv2/sthv2_other_{split}_list_videos.txt')
+        path.write_text('9.webm\n')
+    with pytest.raises(SystemExit, match='epic: expected one test list for verbs'):
+        nouns = ['--noun-models', 'other.py', 'nouns.pth']
+        run(monkeypatch, 'epic', *models('verbs'), *nouns)
     os.remove('data/sthv2/sthv2_test_list_videos.txt')
     with pytest.raises(SystemExit, match='expected the test list of .*--test-list'):
         run(monkeypatch, 'sthv2', *models('good'))
