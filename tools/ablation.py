@@ -48,6 +48,7 @@ def main():
         configs={model.name: model.read(args.cfg_options) for model in models},
         baselines={model.name: models[0].name for model in models},
         runs=run_all(models, args.seeds, args.cfg_options, args.work_dir, out),
+        records=out,
         class_names=LABELS.read_text(encoding='utf-8').splitlines(),
     )
     write_report(out, study)

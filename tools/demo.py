@@ -77,6 +77,7 @@ def main():
         configs={model.name: model.read(args.cfg_options) for model in MODELS},
         baselines={model.name: MODELS[0].name for model in MODELS},
         runs=runs,
+        records=out,
         class_names=classes,
     )
     write_report(

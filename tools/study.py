@@ -107,6 +107,7 @@ def main():
         configs=configs,
         baselines=baselines,
         runs=runs,
+        records=records,
         class_names=names,
     )
     write_report(args.out, study)

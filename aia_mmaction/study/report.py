@@ -1,5 +1,6 @@
 """The report of a study: tables, plots, and how they were made."""
 
+import os
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -26,6 +27,7 @@ class Study(NamedTuple):
     configs: Mapping[str, Config]  # of each model
     baselines: Mapping[str, str]  # what each model is compared with
     runs: Runs
+    records: Path  # the folder of configs and records
     class_names: Sequence[str]
 
     @property
@@ -105,7 +107,7 @@ def write_report(folder: Path, study: Study, *more: str) -> None:
         *_backwards(study),
         '## Training',
         '![learning curves](learning_curves.png)',
-        _how(study, costs),
+        _how(folder, study, costs),
         *more,
     ]
     path = folder / 'report.md'
@@ -255,7 +257,9 @@ def _backwards(study: Study) -> List[str]:
     ]
 
 
-def _how(study: Study, costs: Mapping[str, Any]) -> str:
+def _how(folder: Path, study: Study, costs: Mapping[str, Any]) -> str:
+    where = Path(os.path.relpath(study.records, folder)).as_posix() + '/'
+    where = '' if where == './' else where
     records = [record for runs in study.runs.values() for record in runs]
     environments: Dict[str, int] = {}
     for record in records:
@@ -276,7 +280,7 @@ def _how(study: Study, costs: Mapping[str, Any]) -> str:
         f'hours in all. Trained with {machines}. Time per clip: median of '
         f'{env["repeats"]} forward passes of {" x ".join(map(str, costs["input"]))}, '
         f'in turns, {env["threads"]} threads of {env["cpu"]}. Kept as text are the '
-        'config of each model (`MODEL/config.py`) and the record of each run '
-        '(`MODEL/seedN.json`): what was logged in training, and the class predicted '
-        'for each video.'
+        f'config of each model (`{where}MODEL/config.py`) and the record of each run '
+        f'(`{where}MODEL/seedN.json`): what was logged in training, and the class '
+        'predicted for each video.'
     )

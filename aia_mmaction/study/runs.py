@@ -6,6 +6,7 @@ that was interrupted resumes from its last checkpoint.
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -65,12 +66,13 @@ def run_all(
         dict[str, list[Record]]: Of every model, in the order of the seeds.
 
     Raises:
-        SystemExit: If a folder has results of other configs, or a network cannot
-            be built.
+        SystemExit: If two runs have one name, a folder has results of other
+            configs, a network cannot be built, or a checkpoint is missing.
     """
+    runs = [(model, seed) for seed in seeds for model in models]
+    _check_names(runs)
     if load_from is not None:  # belongs to what the records are of
         cfg_options = {**cfg_options, 'load_from': load_from}
-    runs = [(model, seed) for seed in seeds for model in models]
     configs = {}
     for model in models:
         cfg = model.read(cfg_options)
@@ -83,20 +85,48 @@ def run_all(
         path = _record_of(records_dir, model.name, seed)
         if path.exists():
             done[model.name, seed] = _read(path)
-    for model, seed in runs:
-        if (model.name, seed) not in done:
-            print(f'\n{model.name}, seed {seed}: {_progress(runs, done)}', flush=True)
-            record = _run(
-                model.name,
-                seed,
-                configs[model.name],
-                work_dir / model.name / f'seed{seed}',
-                load_from and load_from.replace('{seed}', str(seed)),
-            )
-            path = _record_of(records_dir, model.name, seed)
-            write_text(path, json.dumps(record._asdict()) + '\n')
-            done[model.name, seed] = record
+    left = [(model, seed) for model, seed in runs if (model.name, seed) not in done]
+    starts = {
+        (model.name, seed): _start(load_from, seed, work_dir / model.name)
+        for model, seed in left
+    }
+    for model, seed in left:
+        print(f'\n{model.name}, seed {seed}: {_progress(runs, done)}', flush=True)
+        record = _run(
+            model.name,
+            seed,
+            configs[model.name],
+            work_dir / model.name / f'seed{seed}',
+            starts[model.name, seed],
+        )
+        path = _record_of(records_dir, model.name, seed)
+        write_text(path, json.dumps(record._asdict()) + '\n')
+        done[model.name, seed] = record
     return {model.name: [done[model.name, seed] for seed in seeds] for model in models}
+
+
+def _check_names(runs: Sequence[Tuple[Model, int]]) -> None:
+    """Reports and folders tell runs apart by model and seed."""
+    for (name, seed), times in Counter((m.name, seed) for m, seed in runs).items():
+        if times > 1:
+            raise SystemExit(
+                f'{name}, seed {seed}: expected one run of this name, got {times}. '
+                'Give each config a file name of its own, and each module and seed '
+                'once.'
+            )
+
+
+def _start(load_from: Optional[str], seed: int, work_dir: Path) -> Optional[str]:
+    """The checkpoint that a run starts from, unless there is none or it has begun."""
+    # MMEngine either resumes or loads.
+    if load_from is None or (work_dir / f'seed{seed}' / 'last_checkpoint').exists():
+        return None
+    path = load_from.replace('{seed}', str(seed))
+    if '://' not in path and not Path(path).is_file():
+        raise SystemExit(
+            f'--load-from: expected a checkpoint for seed {seed}, got no file {path}.'
+        )
+    return path
 
 
 def _record_of(records_dir: Path, name: str, seed: int) -> Path:
@@ -157,8 +187,7 @@ def _run(
     # Not --seed, which MMAction2 ignores where a config has `randomness`
     options = [f'randomness.seed={seed}']
     resume = ['--resume']
-    # MMEngine either resumes or loads.
-    if load_from is not None and not (work_dir / 'last_checkpoint').exists():
+    if load_from is not None:
         options.append(f'load_from={load_from}')
         resume = []
     run_command(

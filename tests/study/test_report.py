@@ -62,6 +62,7 @@ def report(tmp_path):
             name: [record(name, i, *run) for i, run in enumerate(runs)]
             for name, runs in RUNS.items()
         },
+        records=tmp_path.parent / 'records',
         class_names=NAMES,
     )
     write_report(tmp_path, study)
@@ -101,13 +102,13 @@ def test_played_backwards(report):
 
 def test_how_it_was_made(report):
     assert 'Seeds 0, 1; 4 trainings of 2.0 hours' in report
+    assert '(`../records/MODEL/seedN.json`)' in report
 
 
 def test_other_videos(tmp_path):
     one = record('plain', 0, *RUNS['plain'][0])
     other = one._replace(videos=[*one.videos[:-1], 'x.mp4'])
-    study = Study(
-        'A study', '', {}, dict(plain='plain'), dict(plain=[one, other]), NAMES
-    )
+    runs = dict(plain=[one, other])
+    study = Study('A study', '', {}, dict(plain='plain'), runs, tmp_path, NAMES)
     with pytest.raises(ValueError, match='records of the same test videos'):
         write_report(tmp_path, study)

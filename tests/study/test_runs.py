@@ -24,6 +24,9 @@ def commands(tmp_path, monkeypatch):
     found = []
     monkeypatch.setattr(runs, 'run_command', lambda *c: found.append(list(map(str, c))))
     monkeypatch.setattr(runs, '_test', lambda *args: (['a.mp4'], [0], [0]))
+    for seed in (3, 4):
+        Path(f'plain/seed{seed}').mkdir(parents=True)
+        Path(f'plain/seed{seed}/epoch_12.pth').write_bytes(b'weights')
     return found
 
 
@@ -52,6 +55,24 @@ def test_what_has_begun_is_resumed_and_not_loaded_again(commands):
     study(load_from='plain/seed{seed}/epoch_12.pth')
     assert '--resume' in commands[0] and 'load_from' not in commands[0][-1]
     assert '--resume' not in commands[1] and 'load_from' in commands[1][-1]
+
+
+def test_a_missing_checkpoint_is_known_before_anything_is_trained(commands):
+    Path('plain/seed4/epoch_12.pth').unlink()
+    with pytest.raises(SystemExit, match='seed 4, got no file plain/seed4/epoch_12'):
+        study(load_from='plain/seed{seed}/epoch_12.pth')
+    assert not commands
+
+
+def test_every_run_has_a_name_of_its_own(commands):
+    Path('other').mkdir()
+    Path('other/net.py').write_text(CONFIG)
+    folders = Path('work'), Path('records')
+    same = [Model(Path('net.py')), Model(Path('other/net.py'))]
+    for models, seeds in ((same, [3]), (same[:1], [3, 3])):
+        with pytest.raises(SystemExit, match='net, seed 3: expected one run of this'):
+            run_all(models, seeds, {}, *folders)
+    assert not commands
 
 
 def test_nothing_is_done_twice(commands):
