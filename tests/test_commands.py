@@ -173,6 +173,35 @@ class TestMainJob:
         assert (REPO / 'docs' / 'datasets.md').exists()
 
 
+def test_warm_start(motion_pairs, half_tsn, tmp_path):
+    """The options that docs/training.md gives for a trained network, with its gates."""
+    page = (REPO / 'docs/training.md').read_text().replace('\\\n', ' ')
+    (options,) = re.findall(
+        r'^mim train .* --cfg-options load_from=\S+ (.*)', page, re.M
+    )
+    opened = 'model.backbone.plugins.0.cfg.init=identity'
+    assert f'`{opened}`' in page
+    plain = tmp_path / 'plain.py'
+    plain.write_text(f"_base_ = '{half_tsn}'\nmodel = dict(backbone=dict(plugins=[]))")
+    train_tsn(motion_pairs, plain, tmp_path / 'plain')
+    checkpoint = last_checkpoint(tmp_path / 'plain')
+    for name, more in (('paper', []), ('opened', [opened])):
+        log = train_tsn(
+            motion_pairs,
+            half_tsn,
+            tmp_path / name,
+            *(f'load_from={checkpoint}', *options.split(), *more),
+        )
+        ((missing, of),) = re.findall(MISSING, log)
+        assert missing == of == str(4 * 4 * 5)
+        found = torch.load(last_checkpoint(tmp_path / name), weights_only=False)
+        rates = {g['initial_lr'] for g in found['optimizer']['param_groups']}
+        assert max(rates) == pytest.approx(10 * min(rates))
+        biases = [v for k, v in found['state_dict'].items() if k.endswith('.bias')]
+        # Of 4 layers, those of T, H and W
+        assert sum(int((v > 3).sum()) for v in biases) == (4 * 3 if more else 0)
+
+
 @pytest.fixture(scope='module')
 def half_tsn(tmp_path_factory):
     """Config of half a TSN-R18 with CinST, whose checkpoints are soon written."""

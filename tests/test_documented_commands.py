@@ -5,11 +5,16 @@ Commands are told apart by how they begin; that their options exist is looked up
 
 import re
 
+import nbformat
 import pytest
 
 from .conftest import REPO
 
-PAGES = [*sorted(REPO.glob('*.md')), *sorted(REPO.glob('docs/*.md'))]
+PAGES = [
+    path
+    for glob in ('*.md', 'docs/*.md', 'docs/*.ipynb')
+    for path in sorted(REPO.glob(glob))
+]
 
 # How commands begin, by the test that runs them
 RUN_BY = {
@@ -23,7 +28,7 @@ RUN_BY = {
         r'--cfg-options test_dataloader\.dataset\.protocol',
     ],
     'test_commands.py::test_training_run': [
-        r'mim train mmaction configs/tsn_r18_cinst_motion-pairs\.py'
+        r'mim train mmaction configs/tsn_r18_(cinst_)?motion-pairs\.py'
     ],
     'test_commands.py::test_awkward_videos': [
         r'mim test mmaction CONFIG .*on_error=blank'
@@ -32,7 +37,7 @@ RUN_BY = {
     'test_commands.py::test_ablation': [r'python tools/ablation\.py'],
     'tools/test_study.py::test_report': [r'(PYTHONPATH=\S+ )?python tools/study\.py'],
     'test_tutorial.py::test_every_cell_runs': [r'make tutorial'],
-    'optimizers/test_constructor.py::test_warm_start': [
+    'test_commands.py::test_warm_start': [
         r'mim train mmaction \S+ --cfg-options load_from'
     ],
     'test_kill_and_resume.py::test_killed': [r'mim train mmaction CONFIG --resume'],
@@ -77,10 +82,10 @@ RUN_BY = {
 # The others, by the reason why no test runs them
 NOT_RUN = {
     'CI itself runs them, or parts of them': [
-        r'make (setup|lint|test|test-fast|test-all)(?!-)'
+        r'make (setup|lint|test|test-fast|test-all)(?!-)|pytest '
     ],
     'needs the network': [
-        r"pip install ('(torch|\.)|\.)",
+        r"pip install (-e )?('(torch|\.)|\.)",
         r'pip install (onnx|torchserve|\'av|"moviepy)',
         r'make (release-check|test-versions|test-configs)',
     ],
@@ -93,17 +98,25 @@ NOT_RUN = {
     ],
     'needs Slurm': [r'mim train mmaction CONFIG --launcher slurm'],
     'needs two machines': [r'torchrun'],
-    'sets a variable': [r'lists='],
+    'belongs to the command below it': [r'lists=', r'cd '],
 }
 # Options that tools share are in the package.
 PARSERS = ''.join(path.read_text() for path in (REPO / 'aia_mmaction').rglob('*.py'))
 PATTERNS = [p for patterns in [*RUN_BY.values(), *NOT_RUN.values()] for p in patterns]
 
 
+def text_of(page):
+    """Of a notebook the prose: its cells of code run whole."""
+    if page.suffix == '.md':
+        return page.read_text()
+    cells = nbformat.read(page, as_version=4).cells
+    return '\n'.join(cell.source for cell in cells if cell.cell_type == 'markdown')
+
+
 def documented():
     """Each command with its page, without comments, on one line."""
     for page in PAGES:
-        text = page.read_text()
+        text = text_of(page)
         for block in re.findall(r'```shell\n(.*?)```', text, re.DOTALL):
             for line in block.replace('\\\n', ' ').splitlines():
                 command = ' '.join(re.sub(r'(^|\s)#.*', '', line).split())
@@ -111,7 +124,7 @@ def documented():
                     yield page.name, command
         prose = re.sub(r'```.*?```', '', text, flags=re.DOTALL)
         for command in re.findall(
-            r'`((?:python tools/|(?:mim|make|pip) )[^`]+)`', prose
+            r'`((?:python (?:-m |tools/)|(?:mim|make|pip|pytest) )[^`]+)`', prose
         ):
             command = ' '.join(command.split())
             # Such as `mim test`: a name, no more
