@@ -24,7 +24,7 @@ RUN_BY = {
     'test_commands.py::TestThreeWays': [r'mim train mmaction tsm_imagenet'],
     'test_commands.py::TestMainJob': [
         r'mim train mmaction configs/tsm_r50_cinst_sthv1\.py$',
-        r'mim test mmaction configs/\S+ --checkpoint',
+        r'mim test mmaction (configs/\S+|CONFIG_WITH_CINST) --checkpoint',
         r'--cfg-options test_dataloader\.dataset\.protocol',
     ],
     'test_commands.py::test_training_run': [

@@ -1,8 +1,10 @@
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmaction.models import ResNet
 from mmaction.registry import MODELS
 from scipy.ndimage import correlate
 from torch import nn
@@ -13,6 +15,7 @@ from aia_mmaction import (
     ParallelAttention,
     SpatioTemporalContext,
     STinC,
+    insert_plugins,
 )
 
 from ..conftest import needs_fast_paths
@@ -312,6 +315,27 @@ class TestIdentity:
             changes[init] = ((layer(x) - x).norm() / x.norm()).item()
         assert changes['paper'] > 0.3
         assert changes['identity'] < 0.1
+
+    @pytest.mark.parametrize('mode', ['eval', 'train'])
+    def test_network_stays_about_as_it_is(self, mode):
+        """ResNet-18, whose norms have the statistics of what they see."""
+        torch.manual_seed(0)
+        network = ResNet(18)
+        x = torch.randn(8, 3, 64, 64)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1  # the next pass alone counts
+        network(x)
+        network.train(mode == 'train')
+        changes = {}
+        for init in ('paper', 'identity'):
+            cfg = dict(type='CinST', init=init)
+            attended = insert_plugins(deepcopy(network), [dict(cfg=cfg)], 8)
+            plain, found = network(x), attended(x)
+            changes[init] = ((found - plain).norm() / plain.norm()).item()
+        assert changes['paper'] > 0.5
+        # A trained ResNet changes less (docs/training.md).
+        assert changes['identity'] < 0.15
 
     @pytest.mark.parametrize('name', LAYERS)
     def test_only_the_outer_biases_differ(self, name):
