@@ -137,7 +137,8 @@ def mean_of(models, test_list, val_list, folder, args):
     return mean, table
 
 
-def write(args):
+def groups_of(args):
+    """By name: models that are combined, and their validation list if it is given."""
     groups = {'': (models_of(args.models, '--models'), args.val_list)}
     if args.leaderboard == 'epic':
         nouns = models_of(args.noun_models, '--noun-models')
@@ -152,39 +153,56 @@ def write(args):
             '--choose-weights: expected a validation list, got --no-validation. Leave '
             'one of them out.'
         )
-    labels = ()
-    if args.leaderboard in ('sthv1', 'jester'):
-        path = args.labels or SHIPPED / f'{args.leaderboard}.txt'
-        labels = list_from_file(path, encoding='utf-8-sig')
-        (expected,) = LEADERBOARDS[args.leaderboard].num_classes
-        if len(labels) != expected:
-            raise DumpError(
-                f'{path}: expected the names of {expected} classes, one per line, got '
-                f'{len(labels)}. Give the --labels of {args.leaderboard}.'
-            )
-    # What is wrong is to be known before hours of testing.
-    lists = {}
-    for name, (models, val_list) in groups.items():
+    for models, _ in groups.values():
         if args.weights and len(args.weights) != len(models):
             raise DumpError(
                 f'--weights: expected one for each of {len(models)} models, got '
                 f'{len(args.weights)}.'
             )
-        test_list = args.test_list or list_of(models[0], 'test', args.cfg_options)
-        if not args.no_validation:
-            val_list = val_list or list_of(models[0], 'val', args.cfg_options)
-        lists[name] = test_list, None if args.no_validation else val_list
     said = [
         [num_classes_of(model, args.cfg_options) for model in models]
         for models, _ in groups.values()
     ]
     known = [[n for n in group if n is not None] for group in said]
     check_classes(args.leaderboard, known)
+    return groups
+
+
+def labels_of(args):
+    """The names of the classes, where the file has names."""
+    if args.leaderboard not in ('sthv1', 'jester'):
+        return ()
+    path = args.labels or SHIPPED / f'{args.leaderboard}.txt'
+    labels = list_from_file(path, encoding='utf-8-sig')
+    (expected,) = LEADERBOARDS[args.leaderboard].num_classes
+    if len(labels) != expected:
+        raise DumpError(
+            f'{path}: expected the names of {expected} classes, one per line, got '
+            f'{len(labels)}. Give the --labels of {args.leaderboard}.'
+        )
+    return labels
+
+
+def lists_of(groups, args):
+    """The test list and the validation list, if there is one, of each group."""
+    lists = {}
+    for name, (models, val_list) in groups.items():
+        test_list = args.test_list or list_of(models[0], 'test', args.cfg_options)
+        if not args.no_validation:
+            val_list = val_list or list_of(models[0], 'val', args.cfg_options)
+        lists[name] = test_list, None if args.no_validation else val_list
     if len({tuple(listed_names(test_list)) for test_list, _ in lists.values()}) > 1:
         raise DumpError(
             'epic: expected one test list for verbs and nouns, got others. Give '
             '--test-list.'
         )
+    return lists
+
+
+def write(args):
+    # What is wrong is to be known before hours of testing.
+    groups, labels = groups_of(args), labels_of(args)
+    lists = lists_of(groups, args)
     means, report = [], ''
     for name, (models, _) in groups.items():
         mean, table = mean_of(models, *lists[name], args.out_dir / name, args)
