@@ -71,15 +71,6 @@ def run_all(
     """
     runs = [(model, seed) for seed in seeds for model in models]
     _check_names(runs)
-    if load_from is not None:  # belongs to what the records are of
-        cfg_options = {**cfg_options, 'load_from': load_from}
-    configs = {}
-    for model in models:
-        cfg = model.read(cfg_options)
-        _check(model, cfg)
-        # Checkpoints of another config are not to be resumed, either.
-        for folder in (work_dir, records_dir):
-            configs[model.name] = _keep_config(model, cfg, folder)
     done: Dict[Tuple[str, int], Record] = {}
     for model, seed in runs:
         path = _record_of(records_dir, model.name, seed)
@@ -90,6 +81,15 @@ def run_all(
         (model.name, seed): _start(load_from, seed, work_dir / model.name)
         for model, seed in left
     }
+    if load_from is not None:  # belongs to what the records are of
+        cfg_options = {**cfg_options, 'load_from': load_from}
+    configs = {}
+    for model in models:
+        cfg = model.read(cfg_options)
+        _check(model, cfg)
+        # Checkpoints of another config are not to be resumed, either.
+        for folder in (work_dir, records_dir):
+            configs[model.name] = _keep_config(model, cfg, folder)
     for model, seed in left:
         print(f'\n{model.name}, seed {seed}: {_progress(runs, done)}', flush=True)
         record = _run(

@@ -61,7 +61,8 @@ def test_a_missing_checkpoint_is_known_before_anything_is_trained(commands):
     Path('plain/seed4/epoch_12.pth').unlink()
     with pytest.raises(SystemExit, match='seed 4, got no file plain/seed4/epoch_12'):
         study(load_from='plain/seed{seed}/epoch_12.pth')
-    assert not commands
+    # With another path, the same folders will do.
+    assert not commands and not Path('records').exists() and not Path('work').exists()
 
 
 def test_every_run_has_a_name_of_its_own(commands):
