@@ -6,7 +6,7 @@ earlier run finished is not done again; an interrupted training resumes.
 
 Examples:
     python tools/demo.py                  # one seed, below 10 minutes
-    python tools/demo.py --seeds 0 1 2    # what the README reports
+    python tools/demo.py --seeds 0 1 2    # three, with mean and deviation
 """
 
 import sys
