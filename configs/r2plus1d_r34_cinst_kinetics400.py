@@ -15,6 +15,11 @@ model = dict(
     )
 )
 sync_bn = 'torch'
+optim_wrapper = dict(
+    constructor='AIAOptimWrapperConstructor',
+    # Above 1 for a network that is trained already, to which attention is added
+    paramwise_cfg=dict(attention_lr_mult=1),
+)
 
 dataset_type = 'BenchmarkVideoDataset'
 guide = 'docs/datasets.md, Kinetics-400'

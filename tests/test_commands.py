@@ -629,6 +629,21 @@ def test_demo(tmp_path, monkeypatch):
     assert 'got those of another config' in printed
 
 
+def test_study(motion_pairs, tmp_path, monkeypatch):
+    """Of a config as MMAction2 has them, whose dumps do not name their videos."""
+    monkeypatch.setattr('subprocess.call', without_a_process)
+    monkeypatch.setattr('aia_mmaction.study.costs.REPEATS', 1)
+    config = tmp_path / 'my_tsm.py'
+    text = PLAIN_TSM.replace("'ResNetTSM'", "'aia_mmaction.AIAResNetTSM'")
+    config.write_text(text)
+    study = [REPO / 'tools/study.py', config, '--modules', 'CinST', '--seeds', 0]
+    study += ['--out', tmp_path / 'out', '--work-dir', tmp_path / 'work']
+    call(*study, cwd=motion_pairs)
+    record = json.loads((tmp_path / 'out/my_tsm+CinST/seed0.json').read_text())
+    assert record['videos'] == [f'0000{i}.avi' for i in range(8)]
+    assert '8 test videos of 8 classes' in (tmp_path / 'out/report.md').read_text()
+
+
 @pytest.mark.exhaustive  # the demo is trained and tested by the same functions
 def test_ablation(tmp_path, monkeypatch):
     monkeypatch.setattr('subprocess.call', without_a_process)

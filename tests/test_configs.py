@@ -261,6 +261,17 @@ def test_authors_recipe(name):
     assert not cfg.model.backbone.get('partial_bn', False)
 
 
+@pytest.mark.parametrize(
+    'name',
+    exhaustive_but((*QUICK, 'r2plus1d_r34_stinc_kinetics400.py'), CONFIGS),
+)
+def test_attention_may_have_a_learning_rate_of_its_own(name):
+    """``--cfg-options optim_wrapper.paramwise_cfg.attention_lr_mult=10``."""
+    optim_wrapper = load(name).optim_wrapper
+    assert optim_wrapper.constructor == 'AIAOptimWrapperConstructor'
+    assert optim_wrapper.paramwise_cfg.attention_lr_mult == 1
+
+
 class Regression(BaseModel):
     def __init__(self):
         super().__init__()

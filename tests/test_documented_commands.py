@@ -35,7 +35,7 @@ RUN_BY = {
     ],
     'test_commands.py::test_demo': [r'make demo'],
     'test_commands.py::test_ablation': [r'python tools/ablation\.py'],
-    'tools/test_study.py::test_report': [r'(PYTHONPATH=\S+ )?python tools/study\.py'],
+    'test_commands.py::test_study': [r'(PYTHONPATH=\S+ )?python tools/study\.py'],
     'test_tutorial.py::test_every_cell_runs': [r'make tutorial'],
     'test_commands.py::test_warm_start': [
         r'mim train mmaction \S+ --cfg-options load_from'

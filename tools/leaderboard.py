@@ -29,6 +29,7 @@ from aia_mmaction.datasets.flip_by_label_name import SHIPPED
 from aia_mmaction.datasets.protocols import PROTOCOLS
 from aia_mmaction.evaluation.dumps import (
     DumpError,
+    check_weights,
     combine,
     in_order_of,
     listed_names,
@@ -148,17 +149,16 @@ def groups_of(args):
             f'--noun-models: expected epic, got {args.leaderboard}, whose models are '
             'all --models. Leave the option out.'
         )
+    if args.processes < 1:
+        raise DumpError(f'--processes: expected 1 or more, got {args.processes}.')
     if args.choose_weights and args.no_validation:
         raise DumpError(
             '--choose-weights: expected a validation list, got --no-validation. Leave '
             'one of them out.'
         )
     for models, _ in groups.values():
-        if args.weights and len(args.weights) != len(models):
-            raise DumpError(
-                f'--weights: expected one for each of {len(models)} models, got '
-                f'{len(args.weights)}.'
-            )
+        if args.weights is not None:
+            check_weights(args.weights, len(models))
     said = [
         [num_classes_of(model, args.cfg_options) for model in models]
         for models, _ in groups.values()

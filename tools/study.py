@@ -25,8 +25,9 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.fileio import list_from_file
 
+from aia_mmaction.evaluation.dumps import DumpError
 from aia_mmaction.study import MODULES, Model, Study, run_all, write_report
-from aia_mmaction.utils.files import as_command, config_file
+from aia_mmaction.utils.files import as_command, config_file, existing_file
 
 AS_IS = 'as-is'
 
@@ -64,7 +65,9 @@ def parse_args():
     )
     parser.add_argument('--title', help="of the report. Default: --out's last part")
     parser.add_argument(
-        '--labels', help='names of the classes, one per line. Default: numbers'
+        '--labels',
+        type=existing_file,
+        help='names of the classes, one per line. Default: numbers',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='for all models'
@@ -92,9 +95,12 @@ def main():
                     'classes, one per line.'
                 )
     records = args.records or args.out
-    runs = run_all(
-        models, args.seeds, args.cfg_options, args.work_dir, records, args.load_from
-    )
+    try:
+        runs = run_all(
+            models, args.seeds, args.cfg_options, args.work_dir, records, args.load_from
+        )
+    except DumpError as error:
+        sys.exit(f'{Path(__file__).name}: {error}')
     configs = {model.name: model.read(args.cfg_options) for model in models}
     if names is None:
         num_classes = 1 + max(

@@ -3,14 +3,22 @@
 import io
 import pickle
 from collections import OrderedDict
+from inspect import signature
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
+from mmaction.datasets.transforms import PackActionInputs
+from mmengine.config import Config
 from torch import Tensor
 
+from aia_mmaction.datasets.example import find_dataset
 from aia_mmaction.datasets.list_file import ListFileError, read_list
+from aia_mmaction.utils.config import type_name
 from aia_mmaction.utils.files import draft_of
+
+# How MMAction2's datasets of videos and of folders of frames call a name
+NAME_KEYS = ('filename', 'frame_dir')
 
 
 class DumpError(ValueError):
@@ -23,6 +31,33 @@ class Predictions(NamedTuple):
     names: List[str]  # paths of the videos or of the folders of frames
     scores: Tensor  # [N, classes], probabilities, float64
     labels: Optional[Tensor]  # [N]; None where the list had none
+
+
+def name_videos(cfg: Config) -> None:
+    """Have the dumps of a config name their videos, which MMAction2's do not.
+
+    Args:
+        cfg (Config): Is changed in place, unless its test pipeline keeps names.
+    """
+    for step in find_dataset(cfg, 'test')['pipeline']:
+        if type_name(step) == 'PackActionInputs':
+            default = signature(PackActionInputs).parameters['meta_keys'].default
+            keys = step.get('meta_keys', default)
+            if not set(keys) & set(NAME_KEYS):
+                step['meta_keys'] = (*keys, *NAME_KEYS)
+
+
+def check_weights(weights: Sequence[float], count: int) -> None:
+    """Of a weighted mean.
+
+    Raises:
+        DumpError: If there is not one for each, one is negative or all are 0.
+    """
+    if len(weights) != count or min(weights) < 0 or sum(weights) == 0:
+        raise DumpError(
+            f'Expected {count} weights, one for each model, none below 0 and not all '
+            f'0, got {list(weights)}.'
+        )
 
 
 def load_dump(path: Path) -> Predictions:
@@ -135,11 +170,7 @@ def combine(
             there is not one weight for each.
     """
     weights = [1.0] * len(dumps) if weights is None else list(weights)
-    if len(weights) != len(dumps) or min(weights) < 0 or sum(weights) == 0:
-        raise DumpError(
-            f'Expected a weight for each of {len(dumps)} dumps, '
-            f'none below 0 and not all 0, got {weights}.'
-        )
+    check_weights(weights, len(dumps))
     first = dumps[0]
     scores = torch.zeros_like(first.scores)
     for i, (dump, weight) in enumerate(zip(dumps, weights), 1):

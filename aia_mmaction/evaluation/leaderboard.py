@@ -12,7 +12,7 @@ from aia_mmaction.datasets.example import find_dataset
 from aia_mmaction.utils.commands import MIM, run_command
 from aia_mmaction.utils.files import draft_of, write_text
 
-from .dumps import DumpError, Predictions, combine, load_dump
+from .dumps import DumpError, Predictions, combine, load_dump, name_videos
 
 # Of the greedy choice of weights
 ROUNDS = 20
@@ -143,6 +143,7 @@ def _test_config(model: Model, list_file: Path, testing: Testing) -> Config:
         # Several clips and crops of a video take the memory of a batch.
         find_dataset(cfg, 'test')['protocol'] = testing.protocol
         cfg.test_dataloader.batch_size = 1
+    name_videos(cfg)
     return cfg
 
 

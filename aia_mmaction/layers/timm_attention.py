@@ -31,11 +31,13 @@ class TimmAttention(nn.Module):
             ) from error
         try:
             attention_class = get_attn(attn_type)
-        except AssertionError as error:
+        except AssertionError:
+            attention_class = None
+        if attention_class is None:  # as timm answers to '' and None
             raise ValueError(
                 "TimmAttention: expected an attn_type that timm knows, such as 'se', "
                 f"'cbam', 'eca', 'gc' or 'nl', got {attn_type!r}."
-            ) from error
+            )
         self.attention = attention_class(in_channels, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What the networks of a study cost."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Dict, Mapping
@@ -24,7 +25,8 @@ def read_or_measure(path: Path, configs: Mapping[str, Config]) -> Dict[str, Any]
 
     Multiply-adds are what MMEngine counts: convolutions, linear layers and norms.
     Time is that of a forward pass on the CPU, without reading the video; all
-    networks are measured in turns, so one that is new has all measured again.
+    networks are measured in turns, so one that is new has all measured again, and
+    one whose config has changed.
 
     Args:
         path (Path): Where the results are kept.
@@ -32,11 +34,21 @@ def read_or_measure(path: Path, configs: Mapping[str, Config]) -> Dict[str, Any]
     """
     if path.exists():
         found = json.loads(path.read_text(encoding='utf-8'))
-        if set(configs) <= set(found['models']):
+        costs = found['models']
+        if all(
+            name in costs and costs[name].get('config') == digest(cfg)
+            for name, cfg in configs.items()
+        ):
             return found
     found = _measure(configs)
     write_text(path, json.dumps(found, indent=1) + '\n')
     return found
+
+
+def digest(cfg: Config) -> str:
+    """Tells configs apart."""
+    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -65,6 +77,7 @@ def _measure(configs: Mapping[str, Config]) -> Dict[str, Any]:
         input=list(x.shape),
         models={
             name: dict(
+                config=digest(configs[name]),
                 parameters=costs[name].parameters,
                 multiply_adds=costs[name].multiply_adds,
                 milliseconds=round(1000 * seconds[name], 2),

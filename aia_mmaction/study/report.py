@@ -227,7 +227,7 @@ def _backwards(study: Study) -> List[str]:
     rows = []
     for name, runs in study.runs.items():
         for a, b in study.pairs:
-            counts = dict(changed=0, own=0, partner=0, other=0)
+            counts = dict(right=0, changed=0, own=0, partner=0, other=0)
             total = 0
             for run in runs:
                 assert run.predicted_backwards is not None  # as the config has pairs
@@ -239,19 +239,29 @@ def _backwards(study: Study) -> List[str]:
                         partner = b if label == a else a
                         kinds = {label: 'own', partner: 'partner'}
                         counts[kinds.get(after, 'other')] += 1
+                        counts['right'] += before == label
                         counts['changed'] += before != after
             pair = f'{study.class_names[a]}, {study.class_names[b]}'
             shares = [f'{100 * n / total:.0f}' for n in counts.values()]
             rows.append((name, pair, *shares))
     return [
-        '## Played backwards',
-        'The test videos of the reversed pairs with their frames in reverse order, '
-        'in percent. "Changed": the network predicts another class than for the video '
+        '## The reversed pairs, forwards and backwards',
+        'The test videos of the reversed pairs, in percent. "Right": they are played '
+        'forwards. In the other columns, their frames are in reverse order. '
+        '"Changed": the network predicts another class than for the video '
         'played forwards; a network that averages over frames never does. Then what '
         'it predicts: the class of the video as it was recorded; the other class of '
         'the pair, which is what the reversed video shows; or any other class.',
         table(
-            ('model', 'pair', 'changed', 'as recorded', 'as shown', 'another class'),
+            (
+                'model',
+                'pair',
+                'right',
+                'changed',
+                'as recorded',
+                'as shown',
+                'another class',
+            ),
             rows,
         ),
     ]

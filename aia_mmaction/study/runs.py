@@ -4,12 +4,23 @@ A run that is over is kept as text, its record, and is not done again. A trainin
 that was interrupted resumes from its last checkpoint.
 """
 
+import copy
 import json
 import os
 from collections import Counter
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import mmaction
 import mmengine
@@ -20,7 +31,8 @@ from mmengine.registry import init_default_scope
 import aia_mmaction
 from aia_mmaction.benchmarking.report import cpu_name
 from aia_mmaction.benchmarking.untrained import build_network
-from aia_mmaction.evaluation.dumps import load_dump
+from aia_mmaction.datasets.example import find_dataset
+from aia_mmaction.evaluation.dumps import load_dump, name_videos
 from aia_mmaction.utils.commands import MIM, run_command
 from aia_mmaction.utils.config import type_name
 from aia_mmaction.utils.files import draft_of, write_text
@@ -67,7 +79,8 @@ def run_all(
 
     Raises:
         SystemExit: If two runs have one name, a folder has results of other
-            configs, a network cannot be built, or a checkpoint is missing.
+            configs, a network cannot be built, a checkpoint is missing, or videos
+            are to be played backwards that are not decoded.
     """
     runs = [(model, seed) for seed in seeds for model in models]
     _check_names(runs)
@@ -83,19 +96,16 @@ def run_all(
     }
     if load_from is not None:  # belongs to what the records are of
         cfg_options = {**cfg_options, 'load_from': load_from}
-    configs = {}
+    configs = {model.name: model.read(cfg_options) for model in models}
     for model in models:
-        cfg = model.read(cfg_options)
-        _check(model, cfg)
-        # Checkpoints of another config are not to be resumed, either.
-        for folder in (work_dir, records_dir):
-            configs[model.name] = _keep_config(model, cfg, folder)
+        _check(model, configs[model.name])
+    _keep_configs(models, configs, work_dir, records_dir)
     for model, seed in left:
         print(f'\n{model.name}, seed {seed}: {_progress(runs, done)}', flush=True)
         record = _run(
             model.name,
             seed,
-            configs[model.name],
+            (work_dir / model.name / 'config.py').absolute(),
             work_dir / model.name / f'seed{seed}',
             starts[model.name, seed],
         )
@@ -138,32 +148,55 @@ def _read(path: Path) -> Record:
 
 
 def _check(model: Model, cfg: Config) -> None:
-    """Build the network, which is better than hours of the others before it fails."""
+    """Find out now what would otherwise fail after hours of the others."""
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     try:
         build_network(cfg)
     except (ImportError, KeyError, TypeError, ValueError) as error:
         raise SystemExit(
             f'{model.config}: expected a network that can be built as {model.name}, '
-            f'got {type(error).__name__}: {error}. The backbone takes --modules if its '
-            "type is one of this package, such as 'aia_mmaction.AIAResNet'; modules of "
-            'timm need timm.'
+            f'got {type(error).__name__}: {str(error).rstrip(".")}. The backbone '
+            'takes --modules if its type is one of this package, such as '
+            "'aia_mmaction.AIAResNet'; modules of timm need timm."
         ) from error
+    if cfg.get('reversed_pairs'):
+        reverse(copy.deepcopy(cfg))
 
 
-def _keep_config(model: Model, cfg: Config, folder: Path) -> Path:
-    """Write the whole config, or see that it is the one of before."""
-    path = folder / model.name / 'config.py'
-    if not path.exists():
+def _keep_configs(
+    models: Sequence[Model],
+    configs: Mapping[str, Config],
+    work_dir: Path,
+    records_dir: Path,
+) -> None:
+    """Write the whole configs, unless a folder has results of others."""
+    new = []
+    for model in models:
+        cfg = configs[model.name]
+        # Checkpoints of another config are not to be resumed, either.
+        for folder, results in (
+            (records_dir / model.name, 'seed*.json'),
+            (work_dir / model.name, 'seed*/last_checkpoint'),
+        ):
+            if not _has_results(folder, results, model, cfg):
+                new.append((folder / 'config.py', cfg))
+    for path, cfg in new:  # once it is known that all of them will do
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, cfg.pretty_text)
-    elif Config.fromfile(path).to_dict() != cfg.to_dict():
+
+
+def _has_results(folder: Path, results: str, model: Model, cfg: Config) -> bool:
+    """Whether there are any of this model and config; those of another are refused."""
+    if not any(folder.glob(results)):
+        return False
+    kept = folder / 'config.py'
+    if not kept.exists() or Config.fromfile(kept).to_dict() != cfg.to_dict():
         raise SystemExit(
-            f'{path.parent}: expected results of {model.config} as it is now, with '
+            f'{folder}: expected results of {model.config} as it is now, with '
             'the same --cfg-options, got those of another config. Choose another '
             'folder, or delete this one.'
         )
-    return path.absolute()
+    return True
 
 
 def _progress(runs: Sequence[Tuple[Model, int]], done: Dict[Any, Record]) -> str:
@@ -194,14 +227,12 @@ def _run(
         *(*MIM, 'train', 'mmaction', config, '--work-dir', work_dir, *resume),
         *('--cfg-options', *options),
     )
-    videos, labels, predicted = _test(config, work_dir, 'forwards')
-    backwards = None
     cfg = Config.fromfile(config)
+    videos, labels, predicted = _test(cfg, work_dir, 'forwards')
+    backwards = None
     if cfg.get('reversed_pairs'):
         reverse(cfg)
-        reversed_config = work_dir / 'backwards.py'
-        cfg.dump(reversed_config)
-        _, _, backwards = _test(reversed_config, work_dir, 'backwards')
+        _, _, backwards = _test(cfg, work_dir, 'backwards')
     curve = list(_scalars(work_dir, 'loss', 'top1_acc', 'lr', 'epoch', 'time'))
     return Record(
         model=name,
@@ -218,20 +249,30 @@ def _run(
 
 
 def reverse(cfg: Config) -> None:
-    """Have a config test videos played backwards, in place."""
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    (sampling,) = [
-        i for i, step in enumerate(pipeline) if type_name(step) == 'SampleFrames'
-    ]
-    pipeline.insert(sampling + 1, dict(type='ReverseFrames'))
+    """Have a config test videos played backwards, in place.
+
+    Raises:
+        SystemExit: If its test pipeline decodes nothing.
+    """
+    pipeline = find_dataset(cfg, 'test')['pipeline']
+    kinds = [type_name(step) for step in pipeline]
+    decoders = [i for i, kind in enumerate(kinds) if kind.endswith('Decode')]
+    if not decoders:
+        raise SystemExit(
+            'reversed_pairs: expected a test pipeline that decodes frames, to play '
+            f'them backwards, got {", ".join(kinds)}. Take the pairs out of the config.'
+        )
+    pipeline.insert(decoders[0], dict(type='ReverseFrames'))
 
 
 def _test(
-    config: Path, work_dir: Path, name: str
+    cfg: Config, work_dir: Path, name: str
 ) -> Tuple[List[str], List[int], List[int]]:
     """Names, labels and predictions of the test videos, sorted by name."""
-    dump = work_dir / f'{name}.pkl'
+    config, dump = work_dir / f'{name}.py', work_dir / f'{name}.pkl'
     if not dump.exists():
+        name_videos(cfg)
+        cfg.dump(config)
         checkpoint = (work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
         with draft_of(dump) as draft:
             run_command(

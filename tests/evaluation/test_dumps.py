@@ -2,8 +2,11 @@ import io
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
+from mmaction.registry import TRANSFORMS
+from mmengine.config import Config
 from mmengine.fileio import dump
 
 from aia_mmaction.evaluation.dumps import (
@@ -12,6 +15,7 @@ from aia_mmaction.evaluation.dumps import (
     combine,
     in_order_of,
     load_dump,
+    name_videos,
 )
 
 
@@ -36,6 +40,26 @@ def make_dump(path, names, scores, labels=None, key='filename'):
 
 NAMES = ['b.webm', 'a.webm']
 SCORES = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]
+
+
+@pytest.mark.parametrize('key', ['filename', 'frame_dir'])
+def test_videos_are_named_in_a_config_of_mmaction2(key, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "_base_ = 'mmaction::recognition/tsn/"
+        "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py'"
+    )
+    cfg = Config.fromfile(path)
+    name_videos(cfg)
+    pack = TRANSFORMS.build(cfg.test_dataloader.dataset.pipeline[-1])
+    frames = dict(imgs=np.zeros((1, 3, 8, 8)), img_shape=(8, 8), label=0)
+    sample = pack({key: 'a.mp4', **frames})['data_samples']
+    assert sample.get(key) == 'a.mp4'
+    assert sample.img_shape == (8, 8)  # what it keeps by itself, too
+    # and a config that names them is left as it is
+    again = cfg.to_dict()
+    name_videos(cfg)
+    assert cfg.to_dict() == again
 
 
 class TestLoading:
@@ -233,5 +257,5 @@ class TestCombining:
 
     @pytest.mark.parametrize('weights', [[1], [1, -1], [0, 0]])
     def test_weights(self, weights):
-        with pytest.raises(DumpError, match='Expected a weight'):
+        with pytest.raises(DumpError, match='Expected 2 weights'):
             combine([self.first, self.second], weights)

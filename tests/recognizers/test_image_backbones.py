@@ -253,6 +253,8 @@ class TestTimmAttention:
         layer = TimmAttention('se', 32, rd_channels=3)
         assert layer.attention.fc1.out_channels == 3
 
-    def test_unknown(self):
-        with pytest.raises(ValueError, match="an attn_type that timm knows.*got 'sse'"):
-            TimmAttention('sse', 32)
+    @pytest.mark.parametrize('attn_type', ['sse', ''])
+    def test_unknown(self, attn_type):
+        expected = f'an attn_type that timm knows.*got {attn_type!r}'
+        with pytest.raises(ValueError, match=expected):
+            TimmAttention(attn_type, 32)

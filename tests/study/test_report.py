@@ -8,6 +8,7 @@ from mmengine.config import Config
 from scipy.stats import binomtest
 
 from aia_mmaction.study import Record, Study, write_report
+from aia_mmaction.study.costs import digest
 
 NAMES = ['left', 'right', 'wave']
 LABELS = [0, 0, 1, 1, 2, 2, 2, 2]
@@ -42,8 +43,11 @@ def record(model, seed, predicted, backwards):
 
 @pytest.fixture
 def report(tmp_path):
-    costs = dict(parameters=1000, multiply_adds=2_000_000, milliseconds=10.0)
-    attended = dict(parameters=1010, multiply_adds=2_100_000, milliseconds=12.0)
+    cfg = Config(dict(reversed_pairs=[(0, 1)]))
+    costs = dict(
+        config=digest(cfg), parameters=1000, multiply_adds=2_000_000, milliseconds=10.0
+    )
+    attended = dict(costs, parameters=1010, multiply_adds=2_100_000, milliseconds=12.0)
     (tmp_path / 'costs.json').write_text(
         json.dumps(
             dict(
@@ -56,7 +60,7 @@ def report(tmp_path):
     study = Study(
         title='A study',
         command='python tools/study.py',
-        configs=dict.fromkeys(RUNS, Config(dict(reversed_pairs=[(0, 1)]))),
+        configs=dict.fromkeys(RUNS, cfg),
         baselines=dict.fromkeys(RUNS, 'plain'),
         runs={
             name: [record(name, i, *run) for i, run in enumerate(runs)]
@@ -95,9 +99,11 @@ def test_differences(report):
 
 
 def test_played_backwards(report):
-    """Of 8 videos: another prediction; the own class, the other one, a third."""
-    assert row(report, r'plain \| left, right')[2:] == ['25', '75', '25', '0']
-    assert row(report, r'attended \| left, right')[2:] == ['88', '0', '88', '12']
+    """Of 8 videos: right forwards; another prediction; the own class, the other one,
+    a third.
+    """
+    assert row(report, r'plain \| left, right')[2:] == ['50', '25', '75', '25', '0']
+    assert row(report, r'attended \| left, right')[2:] == ['88', '88', '0', '88', '12']
 
 
 def test_how_it_was_made(report):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from aia_mmaction.study import Model, run_all, runs
 
@@ -49,12 +50,15 @@ def test_each_seed_starts_from_its_own_checkpoint(commands):
 
 
 def test_what_has_begun_is_resumed_and_not_loaded_again(commands):
+    start = 'plain/seed{seed}/epoch_12.pth'
+    study(load_from=start, records='others')
     work_dir = Path('work/net/seed3')
-    work_dir.mkdir(parents=True)
+    work_dir.mkdir()
     (work_dir / 'last_checkpoint').write_text('epoch_1.pth')
-    study(load_from='plain/seed{seed}/epoch_12.pth')
-    assert '--resume' in commands[0] and 'load_from' not in commands[0][-1]
-    assert '--resume' not in commands[1] and 'load_from' in commands[1][-1]
+    study(load_from=start)
+    of_3, of_4 = commands[2:]
+    assert '--resume' in of_3 and 'load_from' not in of_3[-1]
+    assert '--resume' not in of_4 and 'load_from' in of_4[-1]
 
 
 def test_a_missing_checkpoint_is_known_before_anything_is_trained(commands):
@@ -87,11 +91,48 @@ def test_nothing_is_done_twice(commands):
 def test_another_config_in_a_folder_of_before(commands, same):
     """Neither its records nor its checkpoints are those of the new one."""
     study()
+    Path('work/net/seed3').mkdir()
+    Path('work/net/seed3/last_checkpoint').write_text('epoch_12.pth')
     other = dict(work_dir='others', records='other_records')
     del other[same]
     with pytest.raises(SystemExit, match='got those of another config'):
         study(options={'model.backbone.depth': 34}, **other)
     assert len(commands) == 2
+
+
+def test_a_config_without_results_may_be_changed(commands, monkeypatch):
+    """Such as one whose videos were not found."""
+
+    def fails(*command):
+        raise SystemExit('no such file')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, 'run_command', fails)
+        with pytest.raises(SystemExit, match='no such file'):
+            study()
+    study(options={'model.backbone.depth': 34})
+    assert len(commands) == 2
+    assert 'depth=34' in Path('records/net/config.py').read_text()
+
+
+@pytest.mark.parametrize('kind', ['SampleFrames', 'UniformSample'])
+def test_frames_are_reversed_where_they_are_decoded(kind):
+    steps = [dict(type=name) for name in ('DecordInit', kind, 'DecordDecode')]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=steps))))
+    runs.reverse(cfg)
+    found = [step['type'] for step in cfg.test_dataloader.dataset.pipeline]
+    assert found == ['DecordInit', kind, 'ReverseFrames', 'DecordDecode']
+
+
+def test_what_cannot_be_reversed_is_known_before_anything_is_trained(commands):
+    pipeline = "[dict(type='LoadHVULabel')]"
+    Path('net.py').write_text(
+        CONFIG + 'reversed_pairs = [(0, 1)]\n'
+        f'test_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+    )
+    with pytest.raises(SystemExit, match='decodes frames.* got LoadHVULabel'):
+        study()
+    assert not commands and not Path('records').exists()
 
 
 def test_what_cannot_be_built_is_known_before_anything_is_trained(commands):

@@ -199,8 +199,11 @@ def test_what_the_server_refuses_is_not_written(tested, monkeypatch, name):
 def test_arguments_are_checked_before_anything_is_tested(tested, monkeypatch):
     with pytest.raises(SystemExit, match='expected pairs of CONFIG CHECKPOINT, got 1'):
         run(monkeypatch, 'sthv2', *models('good')[:-1])
-    with pytest.raises(SystemExit, match='one for each of 1 models, got 2'):
-        run(monkeypatch, 'sthv2', *models('good'), '--weights', '1', '2')
+    for weights in (('1', '2'), ('-1',), ('0',)):
+        with pytest.raises(SystemExit, match='Expected 1 weights, one for each model'):
+            run(monkeypatch, 'sthv2', *models('good'), '--weights', *weights)
+    with pytest.raises(SystemExit, match='--processes: expected 1 or more, got 0'):
+        run(monkeypatch, 'sthv2', *models('good'), '--processes', '0')
     with pytest.raises(SystemExit, match='--noun-models: expected epic'):
         run(monkeypatch, 'sthv2', *models('good'), '--noun-models', 'a', 'b')
     with pytest.raises(SystemExit, match='gone.pth: expected a file'):

@@ -196,6 +196,8 @@ def test_newer_package_of_sthv2(tmp_path, capsys):
         prepare('jester', 'raw', tmp_path, '--with-test-labels')
     with pytest.raises(SystemExit, match='expected utd-mhad, got sthv2'):
         prepare('sthv2', 'raw', tmp_path, '--modality', 'rgb')
+    with pytest.raises(SystemExit, match='sthv1, sthv2 or jester, got jhmdb'):
+        prepare('jhmdb', 'raw', tmp_path, '--label-order', 'sorted')
 
 
 def test_sthv2(tmp_path):

@@ -52,7 +52,6 @@ def parse_args():
     parser.add_argument(
         '--label-order',
         choices=['mmaction2', 'sorted'],
-        default='mmaction2',
         help='of Something-Something and Jester: as in the label file '
         '(the default) or sorted, as the authors of TSM and '
         'AIA do',
@@ -89,7 +88,12 @@ def main():
     target = args.target or Path('data') / name
     options = {}
     if args.benchmark in ('sthv1', 'sthv2', 'jester'):
-        options['label_order'] = args.label_order
+        options['label_order'] = args.label_order or 'mmaction2'
+    elif args.label_order:
+        sys.exit(
+            f'--label-order: expected sthv1, sthv2 or jester, got {args.benchmark}, of '
+            'which there is one order. Leave the option out.'
+        )
     if args.benchmark == 'utd-mhad':
         options['modality'] = args.modality or 'depth'
     if args.with_test_labels:
